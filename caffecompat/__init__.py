@@ -8,7 +8,9 @@ it is first used, so that importing the package takes no time.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from caffecompat.first_use import names_at_first_use
 
 if TYPE_CHECKING:
     from caffecompat.data.tools.write_database import write_database
@@ -58,12 +60,6 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'caffecompat' has no attribute {name!r}{_hint(name)}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
-
-
 def _hint(name: str) -> str:
     if name.startswith("_") or name not in dir(importlib.import_module("caffecompat.pycaffe")):
         return ""
@@ -71,6 +67,9 @@ def _hint(name: str) -> str:
         "; it belongs to pycaffe's interface: write 'import caffecompat.pycaffe as caffe' and "
         f"caffe.{name}"
     )
+
+
+__getattr__ = names_at_first_use(__name__, _MODULES, _hint)
 
 
 def __dir__() -> list[str]:

@@ -26,7 +26,8 @@ The command line prints ``str(error)``.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -200,7 +201,41 @@ class MissingExtra(CaffeError, ImportError):
     """An optional library is not installed; the message has the command that installs it."""
 
     def __init__(self, purpose: str, extra: str) -> None:
-        super().__init__(f"{purpose} needs an extra: pip install 'caffecompat[{extra}]'")
+        super().__init__(f"{purpose} needs an extra: pip install '{_installable()}[{extra}]'")
+
+
+@contextmanager
+def needing_extra(purpose: str, extra: str) -> Iterator[None]:
+    """Context for imports of an optional library.
+
+    Args:
+        purpose: what needs it, the beginning of the message.
+        extra: the extra of this package that has it.
+
+    Raises:
+        MissingExtra: an import fails.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtra(purpose, extra) from error
+
+
+def _installable() -> str:
+    """What pip takes for this package: its name where it is installed, else its checkout.
+
+    No index is to be asked for a name that nobody has registered there.
+    """
+    from importlib.metadata import PackageNotFoundError, distribution
+    from pathlib import Path
+
+    checkout = Path(__file__).parents[1]
+    try:
+        distribution("caffecompat")
+    except PackageNotFoundError:
+        if (checkout / "pyproject.toml").exists():
+            return str(checkout)
+    return "caffecompat"
 
 
 def first_line(error: BaseException) -> str:

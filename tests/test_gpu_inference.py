@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tools.gpu import inference
+from tools.gpu.all_stages import all_stages
 from tools.gpu.inference import ONNX_RUNTIME, TENSORRT, Runtime
-from tools.gpu.rows import Row, Work
-from tools.gpu.stages import all_stages
+from tools.gpu.one_stage import Row, Work
 
 TRIAL = Work("cpu", True, Path("rows.json"))
 ON_GPU = Work("cuda", True, Path("rows.json"))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import re
 import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 
 import caffecompat
 from caffecompat.data.codec.images import encode_image
+from caffecompat.errors import MissingExtra
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -64,13 +66,30 @@ def test_the_tests_have_what_builds_a_wheel() -> None:
     assert needed <= set(project()["optional-dependencies"]["test"])
 
 
+def test_in_a_checkout_that_is_not_installed_pip_installs_the_checkout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> NoReturn:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
+    said = str(MissingExtra("ONNX", "onnx"))
+    found = re.fullmatch(r"ONNX needs an extra: pip install '(.+)\[(.+)\]'", said)
+    assert found is not None
+    settings = tomllib.loads((Path(found[1]) / "pyproject.toml").read_text("utf-8"))
+    assert found[2] in settings["project"]["optional-dependencies"]
+
+
 def test_extras_that_messages_name_exist() -> None:
-    named = set()
+    named, makers = set(), ("MissingExtra", "needing_extra")
     for path in (REPOSITORY / "caffecompat").rglob("*.py"):
         text = path.read_text("utf-8")
-        for call in ast.walk(ast.parse(text)) if "MissingExtra" in text else ():
-            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "MissingExtra":
-                named.add(ast.literal_eval(call.args[1]))
+        for call in ast.walk(ast.parse(text)) if any(maker in text for maker in makers) else ():
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in makers:
+                if isinstance(call.args[1], ast.Constant):
+                    named.add(call.args[1].value)
+                else:  # of needing_extra itself
+                    assert path.name == "errors.py"
     assert named
     assert named <= set(project()["optional-dependencies"])
     assert named <= extras_of_all()

@@ -32,7 +32,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.gpu.stages import CUT_SHORT, LEFT_OUT, Outcome, Stage, all_stages, run_all
+from tools.gpu.all_stages import CUT_SHORT, LEFT_OUT, Outcome, Stage, all_stages, run_all
 
 
 def main(given: Sequence[str] | None = None, stages: Sequence[Stage] | None = None) -> int:

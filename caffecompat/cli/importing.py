@@ -71,7 +71,10 @@ def import_cifar10(arguments: argparse.Namespace) -> int:
 
     with logged_progress() as progress:
         convert_cifar(
-            *(arguments.folder, arguments.target, CIFAR10, arguments.backend),
+            arguments.folder,
+            arguments.target,
+            CIFAR10,
+            arguments.backend,
             progress=progress,
             max_bytes=arguments.max_bytes,
         )
@@ -85,7 +88,10 @@ def import_cifar100(arguments: argparse.Namespace) -> int:
 
     with logged_progress() as progress:
         convert_cifar(
-            *(arguments.folder, arguments.target, CIFAR100, arguments.backend),
+            arguments.folder,
+            arguments.target,
+            CIFAR100,
+            arguments.backend,
             coarse=arguments.coarse,
             progress=progress,
             max_bytes=arguments.max_bytes,

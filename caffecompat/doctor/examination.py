@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,7 @@ from caffecompat.doctor.scripts import examine_script
 from caffecompat.doctor.solvers import examine_solver
 from caffecompat.layers import catalogue
 from caffecompat.proto.files import write_text
-
-Progress = Callable[[int, int], None]
+from caffecompat.reporting.progress import Progress
 
 # Nets first: solvers and weights are compared with them.
 _ORDER = (NET, SOLVER, WEIGHTS)

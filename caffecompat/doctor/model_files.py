@@ -82,8 +82,9 @@ def best_net(
 def net_of_these_names(
     weights: Weights, nets: Sequence[ExaminedNet], path: Path
 ) -> ExaminedNet | None:
-    """The nearest net that has layers of all names in the file, of those whose shapes are not
-    known, since they are decided by the code of a Python layer or by data that is not there.
+    """The nearest net of unknown shapes that has layers of all names in the file.
+
+    The code of a Python layer, or data that is not there, decides the shapes of such a net.
     """
     stored = {layer.name for layer in weights.layers if layer.blobs}
 

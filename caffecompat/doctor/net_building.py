@@ -14,11 +14,11 @@ from caffecompat.errors import (
     first_line,
 )
 from caffecompat.graph import build_graph, net_state
+from caffecompat.graph.state import PHASES
 from caffecompat.layers import Shape, source_class
 from caffecompat.net import Net
 from caffecompat.net.definition import Definition
 
-PHASES = ("TRAIN", "TEST")
 # What stands for the shape of images that only the data tell: ImageNet's, MNIST's, CIFAR's.
 ASSUMED_SHAPES = ((3, 224, 224), (1, 28, 28), (3, 32, 32))
 _MOST_ASSUMED = 10

@@ -83,10 +83,8 @@ def _named_nets(message: Message, path: Path) -> list[NamedNet]:
 
 def _found(name: str, solver: Path) -> Path | None:
     """The net, from the current folder, the solver's, or a folder above it as in Caffe's tree."""
-    for folder in (Path(), solver.parent, *solver.parent.resolve().parents):
-        if (folder / name).is_file():
-            return folder / name
-    return None
+    folder = Path() if os.path.isfile(name) else folder_with(name, solver)
+    return None if folder is None else folder / name
 
 
 def _folder_of(named: NamedNet) -> Path | None:

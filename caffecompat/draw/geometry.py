@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from caffecompat.proto.schema import enum_name
+
 
 def in_words(layer: Any) -> str:
-    """The same for a reader of a picture: ``3×3 stride 2 pad 1, 64``."""
+    """Kernel, stride, padding and outputs for pictures: ``3×3 stride 2 pad 1, 64``."""
     if layer.HasField("convolution_param"):
         p = layer.convolution_param
         sizes = _sizes(_extent(p.kernel_size, p.kernel_h, p.kernel_w), p)
@@ -19,8 +21,7 @@ def in_words(layer: Any) -> str:
     if not layer.HasField("pooling_param"):
         return ""
     p = layer.pooling_param
-    method = p.DESCRIPTOR.fields_by_name["pool"].enum_type.values_by_number.get(p.pool)
-    name = method.name if method is not None else ""
+    name = enum_name(p, "pool")
     if p.global_pooling:
         return f"{name} global"
     return f"{name} {_sizes(_extent([p.kernel_size], p.kernel_h, p.kernel_w), p)}"
@@ -41,7 +42,7 @@ def _values(value: Any) -> Any:
 
 
 def geometry(layer: Any) -> str:
-    """``kernel/stride+pad``, and ``outputs/groups`` of convolutions; strides of 1 are left out."""
+    """The same for tables: ``7/2+3 64``, and ``64/groups``; strides of 1 are left out."""
     if layer.HasField("convolution_param"):
         p = layer.convolution_param
         kernel = _extent(p.kernel_size, p.kernel_h, p.kernel_w)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from caffecompat.errors import CaffeError, FormatError, MissingExtra
+from caffecompat.errors import CaffeError, FormatError, needing_extra
 
 PICTURES = ("svg", "png", "pdf", "jpg", "gif", "ps")
 _NO_PROGRAM = (
@@ -43,8 +43,6 @@ def render(text: str, target: str) -> bytes:
 
 
 def _library(target: str) -> Any:
-    try:
+    with needing_extra(f"{target}: a picture by graphviz", "draw"):
         import graphviz
-    except ImportError as error:
-        raise MissingExtra(f"{target}: a picture by graphviz", "draw") from error
     return graphviz

@@ -1,8 +1,9 @@
-"""Architectures of other programs, step by step, with the names of their parameters.
+"""Architectures of other programs, operation by operation, with the names of their parameters.
 
-A family of ``layouts/`` builds each of its architectures with a :class:`Builder`. The steps of a
-Caffe net have the same form (``net_steps.py``), so that both can be walked side by side: where all
-steps agree, each parameter has its name in the other program, whatever the layers are called.
+A family of ``layouts/`` builds each of its architectures with a :class:`Builder`. The operations of
+a Caffe net have the same form (``net_operations.py``), so that both can be walked side by side:
+where all of them agree, each parameter has its name in the other program, whatever the layers are
+called.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ WITH_PARAMETERS = (CONVOLUTION, LINEAR, NORM)
 
 
 @dataclass(eq=False)
-class Step:
-    """One step of a net.
+class Operation:
+    """One operation of a net.
 
     Attributes:
         kind: one of the constants above, or the type of a Caffe layer that has no such kind.
         name: the prefix of its parameters' names, or its Caffe layer's name.
-        inputs: the steps that it reads.
+        inputs: the operations that it reads.
         settings: what must agree: kernel, stride, pad, ...
         shape: its output in a Caffe net (N, C, H, W); empty in an architecture.
         scale: for batch normalisation in a Caffe net, the Scale layer behind; "" if there is none.
@@ -34,7 +35,7 @@ class Step:
 
     kind: str
     name: str = ""
-    inputs: tuple[Step, ...] = ()
+    inputs: tuple[Operation, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     shape: tuple[int, ...] = ()
     scale: str = ""
@@ -42,21 +43,21 @@ class Step:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A net of another program: its name there, and its last step."""
+    """A net of another program: its name there, and its last operation."""
 
     name: str
-    output: Step
+    output: Operation
 
 
 class Builder:
-    """Makes the steps of an architecture; each method returns the step after those it is given."""
+    """Makes the operations of an architecture; each method returns one on those it is given."""
 
-    def input(self) -> Step:
-        return Step(INPUT)
+    def input(self) -> Operation:
+        return Operation(INPUT)
 
     def conv(
-        self, x: Step, name: str, kernel: int, stride: int = 1, pad: int = 0, bias: bool = True
-    ) -> Step:
+        self, x: Operation, name: str, kernel: int, stride: int = 1, pad: int = 0, bias: bool = True
+    ) -> Operation:
         settings = {
             "kernel": (kernel, kernel),
             "stride": (stride, stride),
@@ -65,30 +66,32 @@ class Builder:
             "groups": 1,
             "bias": bias,
         }
-        return Step(CONVOLUTION, name, (x,), settings)
+        return Operation(CONVOLUTION, name, (x,), settings)
 
-    def norm(self, x: Step, name: str, eps: float = 1e-5) -> Step:
-        return Step(NORM, name, (x,), {"eps": eps})
+    def norm(self, x: Operation, name: str, eps: float = 1e-5) -> Operation:
+        return Operation(NORM, name, (x,), {"eps": eps})
 
-    def relu(self, x: Step) -> Step:
-        return Step(RELU, "", (x,))
+    def relu(self, x: Operation) -> Operation:
+        return Operation(RELU, "", (x,))
 
-    def max_pool(self, x: Step, kernel: int, stride: int, pad: int = 0, ceil: bool = False) -> Step:
+    def max_pool(
+        self, x: Operation, kernel: int, stride: int, pad: int = 0, ceil: bool = False
+    ) -> Operation:
         settings = {"kernel": (kernel,) * 2, "stride": (stride,) * 2, "pad": (pad,) * 2}
-        return Step(MAX_POOL, "", (x,), {**settings, "ceil": ceil})
+        return Operation(MAX_POOL, "", (x,), {**settings, "ceil": ceil})
 
-    def mean_pool(self, x: Step) -> Step:
-        return Step(MEAN_POOL, "", (x,))
+    def mean_pool(self, x: Operation) -> Operation:
+        return Operation(MEAN_POOL, "", (x,))
 
-    def linear(self, x: Step, name: str, side: int | None = None) -> Step:
+    def linear(self, x: Operation, name: str, side: int | None = None) -> Operation:
         """A fully connected layer; ``side`` is that of the map that the program resizes it to."""
-        return Step(LINEAR, name, (x,), {"map": None if side is None else (side, side)})
+        return Operation(LINEAR, name, (x,), {"map": None if side is None else (side, side)})
 
-    def concat(self, *steps: Step) -> Step:
-        return Step(CONCAT, "", steps)
+    def concat(self, *operations: Operation) -> Operation:
+        return Operation(CONCAT, "", operations)
 
-    def add(self, one: Step, other: Step) -> Step:
-        return Step(SUM, "", (one, other))
+    def add(self, one: Operation, other: Operation) -> Operation:
+        return Operation(SUM, "", (one, other))
 
 
 layouts: Registry[Callable[[], Iterable[Architecture]]] = Registry(

@@ -145,10 +145,8 @@ def _copy_out(wiring: Wiring, value: Version, taken: Collection[str]) -> None:
             if wiring.name_of(top) == name:
                 wiring.rename(top, other)
     message = schema.new("LayerParameter")
-    message.name, message.type = (
-        free_name(f"{name}_output", {s.name for s in wiring.steps}),
-        "Split",
-    )
+    message.name = free_name(f"{name}_output", {s.name for s in wiring.steps})
+    message.type = "Split"
     producer = wiring.producer(value)
     assert producer is not None
     step = Step(message, producer.place, [value], [Version(name, value.number + 1)])

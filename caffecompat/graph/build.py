@@ -106,9 +106,8 @@ def wire_layers(net: Any, state: Any | None, place: Place | None = None) -> Wiri
     nodes, left_out = _included_layers(net, state, place, problems)
     kept = {node.name for node in nodes}
     notes = [layer.note(state) for layer in left_out if layer.message.name not in kept]
-    absent: list[AbsentBottom] = []
-    last = _connect(nodes, problems, left_out, state, absent)
-    return Wiring(nodes, last, notes, problems, absent)
+    made = _Connections(nodes, left_out, state)
+    return Wiring(nodes, made.last, notes, problems + made.problems, made.absent)
 
 
 @dataclass(frozen=True)
@@ -151,23 +150,26 @@ def _included_layers(
                 f"{where}: phase {phase_name(message.phase)} comes from another Caffe version; "
                 "give TRAIN or TEST, or remove it"
             )
-        phase = _phase(message, state)
-        weights = tuple(message.loss_weight)
-        nodes.append(
-            LayerNode(
-                index=len(nodes),
-                name=message.name,
-                type=message.type,
-                message=message,
-                phase=phase,
-                place=where,
-                bottoms=(),
-                tops=(),
-                loss_weights=weights,
-                location=location,
-            )
-        )
+        nodes.append(_unconnected(message, len(nodes), where, location, state))
     return nodes, left_out
+
+
+def _unconnected(
+    message: Any, index: int, where: str, location: str, state: Any | None
+) -> LayerNode:
+    """The node of a layer, without bottoms and tops."""
+    return LayerNode(
+        index=index,
+        name=message.name,
+        type=message.type,
+        message=message,
+        phase=_phase(message, state),
+        place=where,
+        bottoms=(),
+        tops=(),
+        loss_weights=tuple(message.loss_weight),
+        location=location,
+    )
 
 
 def _phase(message: Any, state: Any | None) -> str:
@@ -189,48 +191,64 @@ def _place(location: str, message: Any) -> str:
     return f"{location}: {who}" if location else who
 
 
-def _connect(
-    nodes: list[LayerNode],
-    problems: list[str],
-    left_out: list[_LeftOut],
-    state: Any,
-    elsewhere: list[AbsentBottom],
-) -> dict[str, Version]:
-    """Sets the versions of all bottoms and tops; returns the last version of each blob."""
-    current: dict[str, Version] = {}
-    producer: dict[str, str] = {}
-    missing: set[str] = set()
-    makers, absent = _by_top(nodes), _by_top(left_out)
-    for node in nodes:
+class _Connections:
+    """Sets the versions of all bottoms and tops, layer by layer.
+
+    Attributes:
+        last: the last version of each blob so far.
+        problems: one sentence per mistake.
+        absent: those of them that are about bottoms that layers of other states make.
+    """
+
+    def __init__(self, nodes: list[LayerNode], left_out: list[_LeftOut], state: Any) -> None:
+        self.last: dict[str, Version] = {}
+        self.problems: list[str] = []
+        self.absent: list[AbsentBottom] = []
+        self._state = state
+        self._producer: dict[str, str] = {}
+        self._missing: set[str] = set()
+        self._makers, self._left_out_makers = _by_top(nodes), _by_top(left_out)
+        for node in nodes:
+            self._set_bottoms(node)
+            self._set_tops(node)
+
+    def _set_bottoms(self, node: LayerNode) -> None:
         bottoms = list(node.message.bottom)
         for name in bottoms:
-            if name not in current and name not in missing:
-                missing.add(name)
-                if name in absent:
-                    problems.append(_absent_bottom(node, name, absent[name], state))
-                    phases = phases_with([layer.message for layer in absent[name]])
-                    elsewhere.append(AbsentBottom(node.name, name, phases))
-                elif later := [maker for maker in makers.get(name, ()) if maker is not node]:
-                    problems.append(_late_bottom(node, name, later[0]))
-                else:
-                    near = suggestion(name, current) if len(problems) < MOST_MISTAKES else ""
-                    problems.append(f"{node.place}: unknown bottom blob {name!r}{near}")
-        node.bottoms = tuple(current.get(name, Version(name)) for name in bottoms)
+            if name not in self.last and name not in self._missing:
+                self._missing.add(name)
+                self.problems.append(self._missing_bottom(node, name))
+        node.bottoms = tuple(self.last.get(name, Version(name)) for name in bottoms)
+
+    def _missing_bottom(self, node: LayerNode, name: str) -> str:
+        """The sentence about a bottom that no layer above makes."""
+        elsewhere = self._left_out_makers.get(name)
+        if elsewhere is not None:
+            phases = phases_with([layer.message for layer in elsewhere])
+            self.absent.append(AbsentBottom(node.name, name, phases))
+            return _absent_bottom(node, name, elsewhere, self._state)
+        later = [maker for maker in self._makers.get(name, ()) if maker is not node]
+        if later:
+            return _late_bottom(node, name, later[0])
+        near = suggestion(name, self.last) if len(self.problems) < MOST_MISTAKES else ""
+        return f"{node.place}: unknown bottom blob {name!r}{near}"
+
+    def _set_tops(self, node: LayerNode) -> None:
+        bottoms = list(node.message.bottom)
         tops: list[Version] = []
         for position, name in enumerate(node.message.top):
             in_place = position < len(bottoms) and bottoms[position] == name
-            if name in current and not in_place:
-                problems.append(
-                    f"{node.place}: top {name!r} is already the top of layer {producer[name]!r}; "
-                    "give it another name, or make the layer in-place (same name at the same "
-                    "position of bottom and top)"
+            previous = self.last.get(name)
+            if previous is not None and not in_place:
+                self.problems.append(
+                    f"{node.place}: top {name!r} is already the top of layer "
+                    f"{self._producer[name]!r}; give it another name, or make the layer in-place "
+                    "(same name at the same position of bottom and top)"
                 )
-            previous = current.get(name)
-            current[name] = Version(name, previous.number + 1 if previous else 0)
-            producer[name] = node.name
-            tops.append(current[name])
+            self.last[name] = Version(name, previous.number + 1 if previous else 0)
+            self._producer[name] = node.name
+            tops.append(self.last[name])
         node.tops = tuple(tops)
-    return current
 
 
 def _by_top(entries: Sequence[_Entry]) -> dict[str, list[_Entry]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from caffecompat.errors import NetError
 from caffecompat.graph.graph import LayerNode
+from caffecompat.reporting.units import counted
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,9 @@ def resolve_sharing(layers: Sequence[LayerNode], counts: Sequence[int]) -> list[
         specs = node.message.param
         if len(specs) > count:
             raise NetError(
-                f"{node.place}: has {len(specs)} param entries, but the layer has only {count} "
-                "parameter blobs"
+                f"{node.place}: has {counted(len(specs), 'param')}, but the layer has only "
+                f"{counted(count, 'parameter blob')}; remove the last "
+                f"{len(specs) - count}"
             )
         row: list[ParameterUse] = []
         for j in range(count):

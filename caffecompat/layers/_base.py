@@ -277,9 +277,7 @@ class Layer:
         return self.forward(*bottoms, **parameters)
 
     def half_parameters(self) -> tuple[str, ...]:
-        """Parameters that products alone read, so that they may come in 16 bits where torch casts
-        what products take.
-        """
+        """Parameters that products alone read, which may come in 16 bits under autocast."""
         return ()
 
     def fusible_operation(self) -> Operation | None:
@@ -335,6 +333,7 @@ class Layer:
         self.notes.append(f"{self.context.place}: {sentence}")
 
     def refuse(self, sentence: str) -> NoReturn:
+        """Raises :class:`LayerError` with the layer's place before ``sentence``."""
         raise LayerError(f"{self.context.place}: {sentence}", self.context.place)
 
     def axis(self, axis: int, shape: Sequence[int], field: str = "axis") -> int:
@@ -369,7 +368,7 @@ class Layer:
 
     @classmethod
     def settings(cls) -> list[str]:
-        """The fields of LayerParameter that the type reads, e.g. ``["pooling_param"]``.
+        """The fields of LayerParameter that the type reads, each once: ``["pooling_param"]``.
 
         The field that is named after the type need not be in :attr:`param_fields`, but a field of
         a fork must be in :attr:`fork_fields`.
@@ -383,7 +382,7 @@ class Layer:
             if field.name.replace("_", "") == own
             and (field.number not in FORK_NUMBERS or field.name in known)
         ]
-        return [*named, *cls.param_fields]
+        return list(dict.fromkeys((*named, *cls.param_fields)))
 
     @classmethod
     def parameter_names(cls, count: int) -> list[str]:

@@ -147,9 +147,7 @@ class BatchSource(Source):
         return [batch.blob, batch.labels][: self.count]
 
     def _batch(self, index: int, as_crops: bool) -> Batch:
-        self.check(
-            self.reader is not None, "the net was built with shapes_only=True and cannot read data"
-        )
+        self.check_opened(self.reader)
         assert self.reader is not None
         self.reader.defer_arithmetic(as_crops, self.crop_form)
         with errors_at(self.context.place):

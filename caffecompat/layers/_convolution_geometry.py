@@ -42,6 +42,14 @@ class Geometry:
         """The extent of the dilated kernel: dilation (kernel - 1) + 1."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
+    @property
+    def padding(self) -> str:
+        """The padding as its fields state it, for messages."""
+        if self.sides is None:
+            return f"pad {format_shape(self.pad)}"
+        (top, bottom), (left, right) = self.sides
+        return f"pad_t {top}, pad_b {bottom}, pad_l {left} and pad_r {right}"
+
     def merge_batch_axes(self, x: Tensor) -> Tensor:
         """``x`` with one batch axis: (B, C, spatial ...)."""
         if self.channel_axis == 1:
@@ -63,11 +71,11 @@ class Geometry:
         return F.pad(x, [pad for side in reversed(self.sides) for pad in side])
 
     def extra_padding(self, layer: Layer, bottom: Sequence[int]) -> Extents:
-        """The zeros to add after the padded input of shape (B, C, spatial ...), per spatial axis.
+        """The zeros to add after the padded input, per spatial axis.
 
-        Caffe's division of the output size truncates toward zero. A kernel that is larger than the
-        padded input by less than one stride therefore gives one position, which reads zeros
-        outside of the input.
+        ``bottom`` is (B, C, spatial ...), with the padding of :attr:`sides`. Caffe's division of
+        the output size truncates toward zero. A kernel that is larger than the padded input by less
+        than one stride therefore gives one position, which reads zeros outside of the input.
 
         Raises:
             LayerError: the kernel is too large.
@@ -80,11 +88,18 @@ class Geometry:
             if more >= stride:
                 layer.refuse(
                     f"a kernel that covers {format_shape(self.kernel_extent)} does not fit into "
-                    f"the bottom {format_shape(bottom)} with pad {format_shape(self.pad)}; the "
-                    "input is too small"
+                    f"the bottom {format_shape(self._without_sides(bottom))} with {self.padding}; "
+                    "the input is too small"
                 )
             out.append(more)
         return tuple(out)
+
+    def _without_sides(self, padded: Sequence[int]) -> Sequence[int]:
+        """The shape that :meth:`pad_sides` made ``padded`` of."""
+        if self.sides is None:
+            return padded
+        plane = (size - sum(side) for size, side in zip(padded[2:], self.sides, strict=True))
+        return (*padded[:2], *plane)
 
     def positions(self, layer: Layer, bottom: Sequence[int]) -> Extents:
         """The positions of the kernel along each spatial axis of an input (B, C, spatial ...).

@@ -54,6 +54,16 @@ class Loss(Layer):
                 "they must have equally many elements"
             )
 
+    def check_label_per_item(self, items: Tensor, labels: Tensor) -> None:
+        """Refuses anything but N labels for the items (N, ...)."""
+        self.check_batch(items, labels)
+        count = items.shape[0]
+        if labels.numel() != count:
+            self.refuse(
+                f"{count} items need {count} labels, but the labels are "
+                f"{format_shape(labels.shape)}"
+            )
+
 
 def naming_bad_labels(layer: Layer, classes: int) -> AbstractContextManager[None]:
     """:func:`~caffecompat.layers._bad_index.explaining_bad_index` for labels."""

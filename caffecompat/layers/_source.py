@@ -103,6 +103,14 @@ class Source(Layer):
         """:meth:`read` for a net on a GPU, which may compute the last steps of the transform."""
         return self.read(index)
 
+    def check_opened(self, reader: object | None) -> None:
+        """Refuses a pass where there is no reader, because the net is for shapes alone."""
+        self.check(
+            reader is not None,
+            "the net was built with shapes_only=True and reads no data; build it without "
+            "shapes_only to run it",
+        )
+
     def close(self) -> None:
         """Stops threads and closes files."""
 

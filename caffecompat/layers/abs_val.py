@@ -1,4 +1,4 @@
-"""AbsVal."""
+"""AbsVal: absolute values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ArgMax."""
+"""ArgMax: the indices of the greatest values."""
 
 from __future__ import annotations
 

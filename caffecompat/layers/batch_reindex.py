@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._bad_index import explaining_bad_index
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
 from caffecompat.layers._class_labels import Indices
-from caffecompat.layers._repeatable_selection import selected
+from caffecompat.layers._repeatable_gradients import selected
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,8 +36,6 @@ class BatchReindex(Layer):
             index.dim() == 1,
             f"the indices are {format_shape(index.shape)}, they must have one axis",
         )
-        try:
+        sentence = f"an index lies outside 0 to {x.shape[0] - 1}, the items of the bottom"
+        with explaining_bad_index(self, sentence):
             return selected(x, 0, index.detach().long())
-        except IndexError as problem:
-            self.refuse(f"an index lies outside 0 to {x.shape[0] - 1}, the items of the bottom")
-            raise AssertionError from problem

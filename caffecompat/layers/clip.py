@@ -1,4 +1,4 @@
-"""Clip."""
+"""Clip: values limited to a range."""
 
 from __future__ import annotations
 

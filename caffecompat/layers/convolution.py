@@ -1,4 +1,4 @@
-"""Convolution over any number of spatial axes."""
+"""Convolution: cross-correlation over any number of spatial axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deconvolution over any number of spatial axes: the transpose of Convolution."""
+"""Deconvolution: the transpose of Convolution over any number of spatial axes."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ class Deconvolution(BaseConvolution):
         ]
         self.check(
             all(extent > 0 for extent in out),
-            f"the top of the bottom {format_shape(bottom)} would be empty with pad "
-            f"{format_shape(g.pad)}; reduce pad",
+            f"the top of the bottom {format_shape(bottom)} would be empty with {g.padding}; "
+            "reduce the padding",
         )
         return out
 

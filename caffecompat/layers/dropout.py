@@ -1,4 +1,4 @@
-"""Dropout."""
+"""Dropout: random elements set to 0."""
 
 from __future__ import annotations
 

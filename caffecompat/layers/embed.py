@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._bad_index import explaining_bad_index
 from caffecompat.layers._base import Layer, Message, Shape, register
 from caffecompat.layers._class_labels import Indices
 
@@ -42,9 +43,7 @@ class Embed(Layer):
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         import torch.nn.functional as F
 
-        try:
+        sentence = f"an index lies outside 0 to {self.rows - 1} (input_dim {self.rows})"
+        with explaining_bad_index(self, sentence):
             y = F.embedding(x.detach().long(), weight)
-        except IndexError as problem:
-            self.refuse(f"an index lies outside 0 to {self.rows - 1} (input_dim {self.rows})")
-            raise AssertionError from problem
         return y if bias is None else y + bias

@@ -80,9 +80,7 @@ class HDF5Data(Source):
         return None if self.reader is None else self.reader.records
 
     def read(self, index: int) -> Sequence[Array]:
-        self.check(
-            self.reader is not None, "the net was built with shapes_only=True and cannot read data"
-        )
+        self.check_opened(self.reader)
         assert self.reader is not None
         with errors_at(self.context.place):
             return self.reader.batch(index)

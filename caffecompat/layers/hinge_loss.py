@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Message, Shape, format_shape, register
+from caffecompat.layers._bad_index import explaining_bad_index
+from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers._class_labels import ClassLabels
 from caffecompat.layers._loss import Loss
 from caffecompat.layers._loss_reduction import LossReduction
@@ -31,19 +32,13 @@ class HingeLoss(Loss):
         self.class_labels = ClassLabels(prod(bottoms[0][1:]), can_ignore=False)
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
-        self.check_batch(scores, labels)
+        self.check_label_per_item(scores, labels)
         count = scores.shape[0]
-        self.check(
-            labels.numel() == count,
-            f"{count} items need {count} labels, but the labels are {format_shape(labels.shape)}",
-        )
         x = scores.reshape(count, -1)
         label = labels.detach().reshape(count, 1).long()
-        try:
+        with explaining_bad_index(
+            self, f"a label lies outside 0 to {x.shape[1] - 1}, the scores of an item"
+        ):
             signs = x.new_ones(()).expand_as(x).scatter(1, label, -1.0)
-        except RuntimeError as problem:
-            if "out of bounds" in str(problem):
-                self.refuse(f"a label lies outside 0 to {x.shape[1] - 1}, the scores of an item")
-            raise
         margin = (1 + x * signs).relu()
         return ((margin * margin) if self.squared else margin).sum() / count

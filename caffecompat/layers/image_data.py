@@ -52,8 +52,9 @@ class ImageData(BatchSource):
         resized = t.img_rand_resize_upper or any(
             t.HasField(name.partition(".")[2]) for name in RESIZING_FIELDS
         )
-        rescaled = resized and not crop
-        if not height or not width or rescaled:
+        if resized and not crop:
+            self.refuse_unknown_shape(message, "images are resized without a crop_size")
+        if not height or not width:
             self.refuse_unknown_shape(
                 message, "there is no crop_size, nor new_height and new_width"
             )

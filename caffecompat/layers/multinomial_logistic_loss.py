@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Message, Shape, format_shape, register
+from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers._class_labels import ClassLabels
 from caffecompat.layers._loss import ClassScores, Loss
 from caffecompat.layers._loss_reduction import LossReduction
@@ -31,12 +31,8 @@ class MultinomialLogisticLoss(Loss):
         self.class_labels = ClassLabels(prod(bottoms[0][1:]), can_ignore=False)
 
     def forward(self, probabilities: Tensor, labels: Tensor) -> Tensor:
-        self.check_batch(probabilities, labels)
+        self.check_label_per_item(probabilities, labels)
         count = probabilities.shape[0]
-        self.check(
-            labels.numel() == count,
-            f"{count} items need {count} labels, but the labels are {format_shape(labels.shape)}",
-        )
         view = ClassScores(self, probabilities.reshape(count, -1), labels, 1)
         with view.naming_bad_labels(self):
             p = view.scores.gather(1, view.labels)

@@ -1,4 +1,4 @@
-"""Pooling over spatial axes: maximum, average, stochastic."""
+"""Pooling: maximum, average or a random element of windows over spatial axes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from caffecompat.layers._operation import TakeMaximum
 from caffecompat.layers._pooling_settings import PoolingSettings, read_settings
 from caffecompat.layers._pooling_windows import Windows
 from caffecompat.layers._receptive_field import ReceptiveField
-from caffecompat.layers._repeatable_selection import maximum_in_3d
+from caffecompat.layers._repeatable_gradients import maximum_in_3d
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,4 +1,4 @@
-"""Power."""
+"""Power: a power of a linear function."""
 
 from __future__ import annotations
 

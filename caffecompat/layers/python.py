@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import prod
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.errors import CodeNotAllowed, LayerError
 from caffecompat.layers._base import Layer, Message, Shape, at_least, register
 from caffecompat.layers._loss_reduction import LossReduction
+from caffecompat.layers._pycaffe_objects import BlobVector, NumpyBlob, PhaseNumber, pycaffe_name
 from caffecompat.proto.schema import new
 from caffecompat.reporting.code_places import raised_at
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
-
 
 log = logging.getLogger(__name__)
 
@@ -218,83 +214,3 @@ def _is_not_there(module: str, error: Exception) -> bool:
 
 class UserCodeError(LayerError):
     """The user's code raised the exception that is the ``__cause__`` of this one."""
-
-
-class NumpyBlob:
-    """A blob of a Python layer, as in pycaffe: ``data`` and ``diff`` are float32 arrays."""
-
-    def __init__(self, shape: Sequence[int]) -> None:
-        self.reshape(*shape)
-
-    def reshape(self, *shape: int) -> None:
-        import numpy as np
-
-        if getattr(self, "_shape", None) != tuple(shape):
-            self._shape = tuple(int(extent) for extent in shape)
-            self.data = np.zeros(self._shape, np.float32)
-            self.diff = np.zeros(self._shape, np.float32)
-
-    @property
-    def shape(self) -> Shape:
-        return self._shape
-
-    @property
-    def count(self) -> int:
-        return prod(self._shape)
-
-    num = property(lambda self: self._legacy(0))
-    channels = property(lambda self: self._legacy(1))
-    height = property(lambda self: self._legacy(2))
-    width = property(lambda self: self._legacy(3))
-
-    def _legacy(self, axis: int) -> int:
-        return self._shape[axis] if axis < len(self._shape) else 1
-
-
-class BlobVector(list[NumpyBlob]):
-    """``self.blobs`` of a Python layer."""
-
-    def add_blob(self, *shape: int) -> None:
-        """Adds a parameter blob; call it in ``setup``."""
-        self.append(NumpyBlob(shape))
-
-
-class PhaseNumber(int):
-    """0 or 1, as BVLC Caffe says, which prints as TRAIN or TEST.
-
-    So does the phase of the Python layers in the forks for detection, whose layers look up
-    ``str(self.phase)``.
-    """
-
-    def __str__(self) -> str:
-        return "TEST" if self else "TRAIN"
-
-
-class PythonLayerBase:
-    """The class ``caffe.Layer``, from which Python layers derive."""
-
-    def __init__(self, message: Message | None = None) -> None:
-        """Does nothing; a subclass may pass its LayerParameter on, as in Caffe."""
-
-    param_str: str
-    param_str_: str
-    phase: int
-    blobs: BlobVector
-
-
-@contextmanager
-def pycaffe_name() -> Iterator[None]:
-    """Provides a module ``caffe`` with ``caffe.Layer`` if pycaffe is not installed."""
-    if "caffe" in sys.modules or importlib.util.find_spec("caffe") is not None:
-        yield
-        return
-    # A script that uses pycaffe's interface here may use all of it in its layers.
-    module = sys.modules.get("caffecompat.pycaffe")
-    if module is None:
-        module = ModuleType("caffe", "The part of pycaffe that Python layers use.")
-        vars(module).update(Layer=PythonLayerBase, TRAIN=0, TEST=1)
-    sys.modules["caffe"] = module
-    try:
-        yield
-    finally:
-        del sys.modules["caffe"]

@@ -1,4 +1,4 @@
-"""Sigmoid."""
+"""Sigmoid: the logistic function."""
 
 from __future__ import annotations
 

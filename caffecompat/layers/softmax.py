@@ -1,4 +1,4 @@
-"""Softmax."""
+"""Softmax: probabilities from scores."""
 
 from __future__ import annotations
 

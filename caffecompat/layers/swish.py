@@ -1,4 +1,4 @@
-"""Swish."""
+"""Swish: the bottom times a sigmoid of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TanH."""
+"""TanH: the hyperbolic tangent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threshold."""
+"""Threshold: 1 for values above a limit, else 0."""
 
 from __future__ import annotations
 

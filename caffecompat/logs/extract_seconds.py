@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from caffecompat.errors import FormatError
 from caffecompat.input_files import read_input
-from caffecompat.logs.parse import PREFIX, Clock, encoding_of
+from caffecompat.logs.parse import PREFIX, Clock, encoding_of, no_training_log
 
 
 def read_seconds(path: str | os.PathLike[str], max_bytes: int | None = None) -> list[float]:
@@ -20,9 +19,6 @@ def read_seconds(path: str | os.PathLike[str], max_bytes: int | None = None) -> 
     stamped = [(match, line) for line in lines if (match := PREFIX.match(line))]
     start = next((match for match, line in stamped if "Solving" in line), None)
     if start is None:
-        raise FormatError(
-            f"{os.fspath(path)}: this is not a training log: it has no line 'Solving ...'; give "
-            "what 'caffe train' or 'caffecompat train' has written to standard error"
-        )
-    clock = Clock(start)
+        raise no_training_log(os.fspath(path), "it has no line 'Solving ...'")
+    clock = Clock(start, os.fspath(path))
     return [clock.seconds(match) for match, line in stamped if "Iteration" in line]

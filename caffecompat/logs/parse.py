@@ -125,6 +125,14 @@ def encoding_of(start: bytes, name: str) -> str:
     return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
 
 
+def no_training_log(name: str, found: str) -> FormatError:
+    """The error for a file without the lines of a training log; ``found`` says which."""
+    return FormatError(
+        f"{name}: this is not a training log: {found}; give what 'caffe train' or 'caffecompat "
+        "train' has written to standard error"
+    )
+
+
 def _checked(log: ParsedLog, size: int, max_bytes: int | None) -> ParsedLog:
     claimed = ClaimedBytes(log.path, size, max_bytes)
     for kind, rows in (("training", log.train), ("test", log.test)):
@@ -143,7 +151,7 @@ def _read(lines: Iterable[str], name: str) -> ParsedLog:
         prefix = PREFIX.match(line)
         stamped = stamped or prefix is not None
         if clock is None and prefix and "Solving" in line:
-            clock = Clock(prefix)
+            clock = Clock(prefix, name)
         if clock is None or prefix is None:
             continue
         if match := _ITERATION.search(line):
@@ -164,10 +172,7 @@ def _read(lines: Iterable[str], name: str) -> ParsedLog:
             rows[-1].net = net if match[1] == "Test" else 0
     if clock is None:
         found = "it has no line 'Solving ...'" if stamped else "none of its lines is a log line"
-        raise FormatError(
-            f"{name}: this is not a training log: {found}; give what 'caffe train' or "
-            "'caffecompat train' has written to standard error"
-        )
+        raise no_training_log(name, found)
     _fix_first_rate(log.train)
     _fix_first_rate(log.test)
     return log
@@ -196,9 +201,18 @@ def _fix_first_rate(rows: list[Row]) -> None:
 
 
 class Clock:
-    """Seconds since a start line. Log lines have no year; a smaller month starts a new year."""
+    """Seconds since a start line. Log lines have no year; a smaller month starts a new year.
 
-    def __init__(self, start: re.Match[str]) -> None:
+    Args:
+        start: the prefix of that line.
+        name: the log, for messages.
+
+    Raises:
+        FormatError: the prefix has an impossible date or time.
+    """
+
+    def __init__(self, start: re.Match[str], name: str) -> None:
+        self._name = name
         self._years = 0
         self._month = int(start["month"])
         self._start = self._time(start)
@@ -222,7 +236,10 @@ class Clock:
             text = f"{year} {prefix['month']} {prefix['day']} {prefix['clock']}"
             return datetime.strptime(text, form)
         except ValueError as error:
-            raise FormatError(f"{prefix[0]!r} has no valid date and time: {error}") from error
+            raise FormatError(
+                f"{self._name}: a line begins with {prefix[0]!r}, which has no valid date and time "
+                f"({error}); correct the line or delete it"
+            ) from error
 
 
 def table(rows: list[Row], delimiter: str = ",") -> str:

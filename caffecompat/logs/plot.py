@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from caffecompat.errors import FormatError, MissingExtra
+from caffecompat.errors import FormatError, needing_extra
 from caffecompat.logs.parse import ParsedLog, Row
 from caffecompat.output_files import atomic_write
 from caffecompat.reporting.terminal import printable, shorten
@@ -57,11 +57,9 @@ def plot(logs: Sequence[ParsedLog], path: str | os.PathLike[str], chart: int | N
             raise FormatError(
                 f"{log.path}: has no outputs; train with 'display' or 'test_interval' set"
             )
-    try:
+    with needing_extra("plot-log", "plot"):
         from matplotlib import rc_context
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("plot-log", "plot") from error
     # Names of blobs and files are no formulas.
     with rc_context({"text.parse_math": False}):
         figure = _draw(logs, Figure) if chart is None else _draw_chart(logs, Figure, chart)

@@ -6,8 +6,9 @@ this package too.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from caffecompat.first_use import names_at_first_use
 
 if TYPE_CHECKING:
     from caffecompat.net.blobs.blob import Blob
@@ -28,7 +29,4 @@ _MODULES = {
 __all__ = ["Blob", "Learnable", "LoadReport", "Net", "Result", "Stepper"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'caffecompat.net' has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+__getattr__ = names_at_first_use(__name__, _MODULES)

@@ -15,8 +15,8 @@ def read_net(path: files.PathLike, lenient: bool = False, max_bytes: int | None 
     Args:
         path: the prototxt.
         lenient: skip unknown fields instead of refusing them.
-        max_bytes: the largest file to read, and the memory that its messages may take; None for
-            64 MiB, and for messages of 6 bytes for each of the text's and 64 MiB.
+        max_bytes: the largest file to read, and the memory that its messages may take; by default
+            64 MiB of text, and for the messages six times its size plus 64 MiB.
 
     Raises:
         FileProblem: the file cannot be read.

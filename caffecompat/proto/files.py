@@ -52,8 +52,8 @@ def read_net(
     Args:
         path: the prototxt.
         lenient: skip unknown fields (listed in ``Source.warnings``) instead of refusing them.
-        max_bytes: the largest file to read, and the memory that its messages may take; None for
-            64 MiB, and for messages of 6 bytes for each of the text's and 64 MiB.
+        max_bytes: the largest file to read, and the memory that its messages may take; by default
+            64 MiB of text, and for the messages six times its size plus 64 MiB.
 
     Raises:
         FileProblem: the file cannot be read.
@@ -75,8 +75,8 @@ def read_solver(
     Args:
         path: the prototxt.
         lenient: skip unknown fields (listed in ``Source.warnings``) instead of refusing them.
-        max_bytes: the largest file to read, and the memory that its messages may take; None for
-            64 MiB, and for messages of 6 bytes for each of the text's and 64 MiB.
+        max_bytes: the largest file to read, and the memory that its messages may take; by default
+            64 MiB of text, and for the messages six times its size plus 64 MiB.
 
     Raises:
         FileProblem: the file cannot be read.
@@ -100,8 +100,8 @@ def read_text(
         path: the file.
         message: name of the message, e.g. ``"NetParameter"``.
         lenient: skip unknown fields (listed in ``Source.warnings``) instead of refusing them.
-        max_bytes: the largest file to read, and the memory that its messages may take; None for
-            64 MiB, and for messages of 6 bytes for each of the text's and 64 MiB.
+        max_bytes: the largest file to read, and the memory that its messages may take; by default
+            64 MiB of text, and for the messages six times its size plus 64 MiB.
 
     Raises:
         FileProblem: the file cannot be read.
@@ -147,9 +147,9 @@ def read_binary(
         message: name of the message, e.g. ``"BlobProto"``.
         dialect: the dialect of the field numbers, see :mod:`caffecompat.proto.binary.dialects`;
             None for BVLC's, where fields with unknown numbers are kept for writing.
-        max_bytes: the largest file to read, and the memory that its messages may take; None for
-            2 GiB, beyond which protobuf reads nothing, and for messages of four times the file's
-            size and 64 MiB.
+        max_bytes: the largest file to read, and the memory that its messages may take; by default
+            2 GiB, beyond which protobuf reads nothing, and for the messages four times the file's
+            size plus 64 MiB.
 
     Raises:
         FileProblem: the file cannot be read.

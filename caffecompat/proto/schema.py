@@ -73,6 +73,12 @@ def enum_names(name: str) -> dict[str, int]:
     return {value.name: value.number for value in descriptor.values}
 
 
+def enum_name(message: Message, field: str) -> str:
+    """The name of the value of an enum's field, e.g. ``"MAX"`` for the field ``pool``."""
+    names = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number
+    return str(names[getattr(message, field)].name)
+
+
 def message_names(schema: str = UNITED) -> tuple[str, ...]:
     """All messages of a schema, in order of name."""
     return tuple(sorted(file_descriptor(schema).message_types_by_name))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.errors import DataError, MissingExtra
+from caffecompat.errors import CaffeError, DataError
 from caffecompat.pycaffe import io
 from caffecompat.pycaffe.classifier import input_transformer
 from caffecompat.pycaffe.net import Net
@@ -21,14 +21,13 @@ Array = NDArray[Any]
 _SELECTIVE_SEARCH = "selective_search_ijcv_with_python"
 
 
-class MissingSelectiveSearch(MissingExtra):
+class MissingSelectiveSearch(CaffeError, ImportError):
     """The MATLAB program that proposes windows is not there."""
 
     def __init__(self) -> None:
-        super().__init__("", "")
-        self.args = (
+        super().__init__(
             f"detect_selective_search needs the module {_SELECTIVE_SEARCH}, which calls MATLAB, on "
-            "the Python path; without it, pass windows of your own to detect_windows",
+            "the Python path; without it, pass windows of your own to detect_windows"
         )
 
 

@@ -10,7 +10,7 @@ import os
 import re
 from typing import Any
 
-from caffecompat.errors import CaffeError, FileProblem, MissingExtra
+from caffecompat.errors import CaffeError, FileProblem, needing_extra
 from caffecompat.output_files import atomic_write
 from caffecompat.pycaffe.proto import caffe_pb2
 
@@ -231,8 +231,6 @@ def _in_record(name: str) -> str:
 
 
 def _pydot() -> Any:
-    try:
+    with needing_extra("caffe.draw", "draw"):
         import pydot
-    except ImportError as error:
-        raise MissingExtra("caffe.draw", "draw") from error
     return pydot

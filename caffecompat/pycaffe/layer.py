@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from caffecompat.layers import catalogue
+from caffecompat.layers._pycaffe_objects import PythonLayerBase
 from caffecompat.layers._python_equivalent import PythonEquivalent
-from caffecompat.layers.python import Python, PythonLayerBase
+from caffecompat.layers.python import Python
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.pycaffe.blob import Blob, BlobVec
 

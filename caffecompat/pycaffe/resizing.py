@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from caffecompat.errors import DataError, MissingExtra
+from caffecompat.errors import DataError, needing_extra
 
 Floats = NDArray[np.floating[Any]]
 
@@ -185,8 +185,6 @@ def _resize_splines(image: Floats, height: int, width: int, order: int) -> Float
 
 
 def _scipy_ndimage() -> Any:
-    try:
+    with needing_extra("resizing with an interpolation order above 1", "matlab"):
         from scipy import ndimage
-    except ImportError as error:
-        raise MissingExtra("resizing with an interpolation order above 1", "matlab") from error
     return ndimage

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from caffecompat.first_use import names_at_first_use
 
 if TYPE_CHECKING:
     from caffecompat.reporting.glog import GlogFormatter, log_to_stderr
@@ -39,7 +40,4 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+__getattr__ = names_at_first_use(__name__, _MODULES)

@@ -5,8 +5,9 @@ The names below are imported when they are first used, since most of their modul
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from caffecompat.first_use import names_at_first_use
 
 if TYPE_CHECKING:
     from caffecompat.weights.array_names import Naming
@@ -48,7 +49,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'caffecompat.weights' has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+__getattr__ = names_at_first_use(__name__, _MODULES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from math import inf, nan
+from math import inf, nan, prod
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +75,7 @@ class LayerEntry:
 
     @property
     def parameters(self) -> int:
-        return sum(_count(blob.shape) for blob in self.blobs)
+        return sum(prod(blob.shape) for blob in self.blobs)
 
 
 @dataclass
@@ -213,7 +213,7 @@ def _describe_state(state: SolverState, values: bool) -> Description:
         facts.append(("random seed", str(state.random_seed)))
     description = Description(STATE, "solver state", facts=facts)
     description.arrays = [_array_entry(array, values) for array in state.history]
-    count = sum(_count(array.shape) for array in state.history)
+    count = sum(prod(array.shape) for array in state.history)
     description.facts.append(("history", f"{len(state.history)} arrays, {count:,} values"))
     return description
 
@@ -233,10 +233,3 @@ def _describe_mean(mean: np.ndarray, values: bool) -> Description:
 
 def _array_entry(array: np.ndarray, values: bool) -> BlobEntry:
     return BlobEntry(array.shape, None, "float32", value_statistics(array) if values else None)
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for extent in shape:
-        count *= extent
-    return count

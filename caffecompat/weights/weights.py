@@ -14,8 +14,9 @@ from caffecompat.reporting.units import format_shape
 
 @dataclass(eq=False)
 class LayerWeights:
-    """The parameters of one layer, in Caffe's blob order, which it is a sequence of:
-    ``weight, bias = layer`` and ``layer[0]`` give ``blobs``.
+    """The parameters of one layer, in Caffe's blob order.
+
+    It is a sequence of its blobs: ``weight, bias = layer``, or ``layer[0]``.
 
     Arrays from a caffemodel with packed floats are views into the mapped file, loaded on access.
     They may be unaligned (``array.flags.aligned`` False). Writing to them changes memory only,

@@ -249,6 +249,17 @@ def test_rgb_where_there_is_nothing_to_swap(
     assert "--rgb needs the net's definition" in capsys.readouterr().err
 
 
+def test_rgb_of_a_net_that_reads_data(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = """layer { name: "data" type: "MemoryData" top: "data" top: "label" memory_data_param {
+                      batch_size: 1 channels: 3 height: 6 width: 6 } }"""
+    (folder / "train.prototxt").write_text(data + NET[NET.index('layer { name: "conv1"') :])
+    command = (folder / "small.caffemodel", folder / "x.npz", "--rgb", "--model")
+    assert run(*command, folder / "train.prototxt") == 1
+    assert "has none; name a deploy definition (--model)" in capsys.readouterr().err
+    assert run(*command, folder / "deploy.prototxt") == 0
+    assert "swapped the input channels of conv1" in capsys.readouterr().out
+
+
 def test_a_damaged_preprocessing_beside(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "small.caffemodel.preprocessing.json").write_text('{"mean": "104"}')
     assert run(folder / "small.caffemodel") == 1

@@ -11,7 +11,7 @@ from caffecompat.data.image_sizes import read_image_sizes
 from caffecompat.data.label_map import read_label_map
 from caffecompat.errors import CaffeError
 from caffecompat.weights import write_mean
-from tests.data.test_annotated_data import images, net, tops, write
+from tests.data.annotated_databases import images, net, tops, write
 
 EXPAND = "expand_param { prob: 1 max_expand_ratio: %g } "
 DISTORT = "distort_param { brightness_prob: 1 brightness_delta: 3 } "

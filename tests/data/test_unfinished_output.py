@@ -20,32 +20,14 @@ from caffecompat.data import unfinished_output as module
 from caffecompat.data.backends.database import (
     create_database,
     guess_backend,
-    open_database,
     resume_database,
 )
 from caffecompat.data.unfinished_output import new_folder
 from caffecompat.errors import DataError, FileProblem
 from tests.data.databases import datum, write_records
+from tests.data.interrupted_writing import RECORDS, Break, begin, keys
 from tests.full_disk import small_disk
 from tests.sentences import assert_one_sentence
-
-RECORDS = [(b"1", b"one"), (b"2", b"two")]
-
-
-class Break(Exception):
-    pass
-
-
-def begin(target: Path, records: list[tuple[bytes, bytes]]) -> None:
-    """A run that writes some records and is interrupted."""
-    with suppress(Break), resume_database(target, "LMDB", "purpose", False) as writer:
-        writer.write(records)
-        raise Break
-
-
-def keys(path: Path) -> list[bytes]:
-    with open_database(path) as database:
-        return list(database.keys())
 
 
 def test_unfinished_work_is_not_thrown_away_unasked(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from caffecompat.data.sample_choices import SampleChoices
 from caffecompat.data.sources.yolo_annotated import Jitter
 from caffecompat.errors import CaffeError, DataError, FileProblem, LayerError
-from tests.data.test_annotated_data import images, net, parsed, tops, write
+from tests.data.annotated_databases import images, net, parsed, tops, write
 
 LISTS = "annotated_data_param { yolo_data_type: 1 yolo_data_jitter: 0 %s }"
 SIZES = " ".join(
@@ -101,8 +101,13 @@ def test_maps_have_a_shape_only(tmp_path: Path) -> None:
     made = built("none", "single_class: true", shapes_only=True)
     assert made.blobs["maps"].shape == (2, 1, 4, 6)  # type: ignore[attr-defined]
     assert made.blobs["data"].shape == (2, 3, 32, 48)  # type: ignore[attr-defined]
-    with pytest.raises(FileProblem, match="state it with --shape maps=2xCLASSESx4x6"):
-        built("none", "single_class: false", shapes_only=True)
+    for more, size in (
+        ("", "4x6"),
+        ("seg_scales: 0", "32x48"),
+        ("seg_resize_height: 7 seg_resize_width: 9", "7x9"),
+    ):
+        with pytest.raises(FileProblem, match=f"state it with --shape maps=2xCLASSESx{size}"):
+            built("none", f"single_class: false {more}", shapes_only=True)
     stated = {"maps": (2, 5, 4, 6)}
     made = built("none", "single_class: false", shapes_only=True, shapes=stated)
     assert made.blobs["maps"].shape == (2, 5, 4, 6)  # type: ignore[attr-defined]

@@ -11,13 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from caffecompat.cli.main import load_verb, main, verb_names, verb_parser
-from caffecompat.cli.spelling import normalise
+from caffecompat.cli.main import main
 from caffecompat.data.backends.database import open_database
 from caffecompat.data.codec.datum import parse_datum
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = re.compile(r"^\$? ?(caffecompat [a-z].*)$", re.MULTILINE)
 
 
 def test_databases_from_python(tmp_path: Path) -> None:
@@ -35,19 +33,6 @@ def test_databases_from_python(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     with open_database(tmp_path / "ten_lmdb") as database:
         assert [parse_datum(database.read(n)[1]).label for n in range(10)] == list(range(10))
-
-
-@pytest.mark.parametrize("page", ["docs/data.md", "docs/paper-nets.md"])
-def test_every_command_line_is_accepted(page: str) -> None:
-    """Their arguments, not their files."""
-    lines = COMMAND.findall((ROOT / page).read_text())
-    assert lines
-    for command in [part for line in lines for part in line.split(" && ")]:
-        words = shlex.split(command.split(" > ")[0])[1:]
-        name = words[0].replace("_", "-")
-        assert name in verb_names(), command
-        parser = verb_parser(name, load_verb(name))
-        parser.parse_args(normalise(words[1:], parser))
 
 
 @pytest.mark.parametrize(

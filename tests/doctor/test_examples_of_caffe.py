@@ -11,7 +11,7 @@ from caffecompat.cli.main import main
 from caffecompat.doctor.examination import examine
 from caffecompat.doctor.findings import FileReport, Severity, Verdict
 from caffecompat.reporting import progress
-from tests.doctor.test_legacy_project import sentences
+from tests.doctor.reported import sentences
 
 BUILDS = """
 import caffe

@@ -14,6 +14,7 @@ from caffecompat.cli.main import main
 from caffecompat.doctor.examination import ExaminationOptions, examine
 from caffecompat.doctor.findings import FileReport, Severity, Verdict
 from caffecompat.weights import LayerWeights, Weights, save_weights
+from tests.doctor.reported import sentences
 
 DEPLOY = """
 input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8
@@ -109,10 +110,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def reports(project: Path) -> dict[str, FileReport]:
     return {report.path: report for report in examine(project).files}
-
-
-def sentences(report: FileReport, severity: Severity) -> list[tuple[str, str]]:
-    return [(f.place, f.sentence) for f in report.findings if f.severity is severity]
 
 
 def test_only_files_that_matter_are_listed(reports: dict[str, FileReport]) -> None:

@@ -77,3 +77,38 @@ def drawn(folder: Path, text: str, phase: str = "TEST") -> Diagram:
     path = folder / "net.prototxt"
     path.write_text(text, "utf-8")
     return diagram_of(read_definition(path), str(path), phase)
+
+
+# A definition for training.
+TRAIN_VAL = """
+layer { name: "data" type: "DummyData" top: "data" top: "label" include { phase: TRAIN }
+  dummy_data_param { shape { dim: 4 dim: 3 } shape { dim: 4 } } }
+layer { name: "data" type: "DummyData" top: "data" top: "label" include { phase: TEST }
+  dummy_data_param { shape { dim: 2 dim: 3 } shape { dim: 2 } } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
+  inner_product_param { num_output: 2 } }
+layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy"
+  include { phase: TEST } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
+"""
+
+# Names that are attacks on what draws them.
+HOSTILE = [
+    '</script><script>window.broken = "json"</script>',
+    "<img src=x onerror=window.broken=1>",
+    "<!--<script>",
+    '"]};window.broken=1;//',
+    '\\";window.broken=1;//',
+    "{{program}}",
+    "&lt;b&gt;&amp;",
+    "__proto__",
+    "constructor",
+    "\u2028\u2029\u202e\x07",
+    "javascript:window.broken=1",
+    "https://example.org/picture.png",
+]
+
+
+def quoted(name: str) -> str:
+    """A name as a string of prototxt."""
+    return "".join(f"\\{byte:03o}" for byte in name.encode())

@@ -14,9 +14,17 @@ from caffecompat.draw.dot import DotOptions, dot_text
 from caffecompat.draw.rendering import render
 from caffecompat.draw.writing import check_new, check_picture_suffix, check_suffix, write_picture
 from caffecompat.errors import CaffeError, FileProblem, FormatError, MissingExtra
-from tests.draw.nets import INPUT, convolution, drawn, join, product, relu
-from tests.draw.test_page import HOSTILE, quoted
-from tests.draw.test_reading import TRAIN_VAL
+from tests.draw.nets import (
+    HOSTILE,
+    INPUT,
+    TRAIN_VAL,
+    convolution,
+    drawn,
+    join,
+    product,
+    quoted,
+    relu,
+)
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="needs graphviz's program dot")
 

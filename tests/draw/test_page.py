@@ -15,24 +15,19 @@ from caffecompat.draw.arrays.array_views import activation_views, merged, parame
 from caffecompat.draw.html_page import html_page, safe_json
 from caffecompat.weights import LayerWeights, Weights
 from tests.draw.browser import Browser, chromium, program
-from tests.draw.nets import INPUT, convolution, drawn, join, product, relu, residual_net
+from tests.draw.nets import (
+    HOSTILE,
+    INPUT,
+    convolution,
+    drawn,
+    join,
+    product,
+    quoted,
+    relu,
+    residual_net,
+)
 
 needs_browser = pytest.mark.skipif(program() is None, reason="needs a Chromium to open pages with")
-
-HOSTILE = [
-    '</script><script>window.broken = "json"</script>',
-    "<img src=x onerror=window.broken=1>",
-    "<!--<script>",
-    '"]};window.broken=1;//',
-    '\\";window.broken=1;//',
-    "{{program}}",
-    "&lt;b&gt;&amp;",
-    "__proto__",
-    "constructor",
-    "\u2028\u2029\u202e\x07",
-    "javascript:window.broken=1",
-    "https://example.org/picture.png",
-]
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +52,6 @@ def text_of(browser: Browser, selector: str) -> str:
     found = browser.run(f"document.querySelector({selector!r}).textContent")
     assert isinstance(found, str)
     return found
-
-
-def quoted(name: str) -> str:
-    """A name as a string of prototxt."""
-    return "".join(f"\\{byte:03o}" for byte in name.encode())
 
 
 def hostile_net() -> str:

@@ -16,19 +16,17 @@ from caffecompat.errors import NetError
 from caffecompat.layers import BuildOptions, catalogue
 from caffecompat.net.analysis.summary import summarise
 from caffecompat.net.definition import read_definition
-from tests.draw.nets import INPUT, convolution, drawn, join, pooling, product, relu, residual_net
-
-TRAIN_VAL = """
-layer { name: "data" type: "DummyData" top: "data" top: "label" include { phase: TRAIN }
-  dummy_data_param { shape { dim: 4 dim: 3 } shape { dim: 4 } } }
-layer { name: "data" type: "DummyData" top: "data" top: "label" include { phase: TEST }
-  dummy_data_param { shape { dim: 2 dim: 3 } shape { dim: 2 } } }
-layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
-  inner_product_param { num_output: 2 } }
-layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy"
-  include { phase: TEST } }
-layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
-"""
+from tests.draw.nets import (
+    INPUT,
+    TRAIN_VAL,
+    convolution,
+    drawn,
+    join,
+    pooling,
+    product,
+    relu,
+    residual_net,
+)
 
 
 def by_name(diagram: Diagram) -> dict[str, str]:

@@ -21,7 +21,7 @@ from caffecompat.evaluate.localisation.box_net import BoxNet
 from caffecompat.proto.text.printer import format_text
 from caffecompat.weights import write_mean
 from tests.commands import Run, refused, verb_runner
-from tests.evaluate.classification.test_class_order import names
+from tests.evaluate.classification.class_lists import names
 from tests.evaluate.localisation.small import PREPARATION, box_model, write_boxes
 from tests.evaluate.small import NET, small_model
 from tests.evaluate.voc import write_voc

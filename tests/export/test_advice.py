@@ -127,6 +127,21 @@ def test_weights_of_other_layers(run: Run) -> None:
     assert not run(f"{command} --model other.prototxt")
 
 
+def test_weights_of_a_part_of_the_net(run: Run) -> None:
+    more = """layer { name: "conv2" type: "Convolution" bottom: "conv1" top: "conv2"
+      convolution_param { num_output: 2 kernel_size: 3 } }"""
+    Path("larger.prototxt").write_text(COLOUR + BODY + more)
+    command = f"convert {FROM} x.npz --force"
+    said = run(f"{command} --model larger.prototxt")
+    words = (
+        "has no parameters for 'conv2' of larger.prototxt; --model names the definition of these"
+    )
+    assert words in said
+    assert "; without these layers the net is converted with --output conv1" in said
+    assert not run(f"{command} --model larger.prototxt --output conv1")
+    assert not run(f"{command} --model deploy.prototxt")
+
+
 def test_a_definition_that_is_missing(run: Run) -> None:
     pytest.importorskip("onnxruntime")
     assert not run(f"convert {FROM} net.npz")

@@ -15,7 +15,7 @@ from caffecompat.export.engine import EngineOptions, open_engine
 from caffecompat.export.opencv import process
 from tests.commands import Run, outcome, refused
 from tests.export.models import random_inputs
-from tests.export.test_opencv_python import FAKE_OPENCV_4, other_python
+from tests.export.other_opencv import FAKE_OPENCV_4, other_python
 from tests.places import REPOSITORY
 
 TEXT = """

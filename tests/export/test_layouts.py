@@ -11,9 +11,9 @@ import torch
 
 from caffecompat import Net
 from caffecompat.cli.main import main
-from caffecompat.export.layout import CONVOLUTION, NORM, Step, layouts
-from caffecompat.export.torchvision.match import all_steps, find_architecture
-from caffecompat.export.torchvision.net_steps import net_steps
+from caffecompat.export.layout import CONVOLUTION, NORM, Operation, layouts
+from caffecompat.export.torchvision.match import all_operations, find_architecture
+from caffecompat.export.torchvision.net_operations import net_operations
 from caffecompat.net.definition import read_definition
 from caffecompat.weights import load_weights, save_weights
 from tests.export.torchvision_nets import PAIRS_BY_NAME, NetText, googlenet_text, resnet_text
@@ -69,7 +69,7 @@ def test_the_module_gives_the_same_numbers(name: str, tmp_path: Path) -> None:
 def test_each_architecture_is_recognised(name: str, tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     path.write_text(PAIRS_BY_NAME[name].text)
-    found = find_architecture(net_steps(read_definition(path), str(path)), str(path))
+    found = find_architecture(net_operations(read_definition(path), str(path)), str(path))
     assert found.architecture.name == name
 
 
@@ -210,14 +210,14 @@ def test_a_layout_needs_names_and_a_definition(
     assert "weights under torchvision's names need the net's def" in capsys.readouterr().err
 
 
-def names_of(step: Step) -> list[str]:
-    """The names in a state dict of a step's parameters."""
+def names_of(operation: Operation) -> list[str]:
+    """The names in a state dict of a operation's parameters."""
     endings = ["weight", "bias"]
-    if step.kind == NORM:
+    if operation.kind == NORM:
         endings += ["running_mean", "running_var"]
-    elif step.kind == CONVOLUTION and not step.settings["bias"]:
+    elif operation.kind == CONVOLUTION and not operation.settings["bias"]:
         endings = ["weight"]
-    return [f"{step.name}.{ending}" for ending in endings]
+    return [f"{operation.name}.{ending}" for ending in endings]
 
 
 def test_the_names_are_torchvisions() -> None:
@@ -227,6 +227,8 @@ def test_the_names_are_torchvisions() -> None:
             more = {"init_weights": False, "aux_logits": False} if family == "googlenet" else {}
             with torch.device("meta"):
                 state = getattr(models, architecture.name)(weights=None, **more).state_dict()
-            steps = [step for step in all_steps(architecture.output) if step.name]
+            operations = [
+                operation for operation in all_operations(architecture.output) if operation.name
+            ]
             expected = {name for name in state if not name.endswith(".num_batches_tracked")}
-            assert {name for step in steps for name in names_of(step)} == expected
+            assert {name for operation in operations for name in names_of(operation)} == expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from caffecompat.errors import CaffeError, FormatError
 from caffecompat.export.matconvnet.mat_file import read_mat
 from caffecompat.export.source import read_source
 from tests.export.mat_7_3 import StructArray, finish, marked, put, save_mat
+from tests.sentences import assert_one_sentence
 
 RANDOM = np.random.default_rng(0)
 FILTERS = RANDOM.standard_normal((3, 2, 3, 4)).astype(np.float32)
@@ -282,8 +282,13 @@ def test_a_file_without_a_net(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_damage_anywhere_is_one_sentence(tmp_path: Path) -> None:
     good = save_mat(tmp_path / "good.mat", {"layers": SIMPLE[:2], "meta": META}).read_bytes()
     path = tmp_path / "x.mat"
+    refused = 0
     for at in range(512, len(good), len(good) // 25):
         for content in (good[:at], good[:at] + b"\xff" * 8 + good[at + 8 :]):
             path.write_bytes(content)
-            with contextlib.suppress(CaffeError):
+            try:
                 read_source(path, None)
+            except CaffeError as error:
+                assert_one_sentence(str(error))
+                refused += 1
+    assert refused > 25

@@ -32,20 +32,7 @@ from caffecompat.export.verify.verification import (
 from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.weights import save_weights
 from tests.export.models import layer_net, model_of, random_inputs
-
-TEXT = """name: "small"
-layer { name: "data" type: "Input" top: "data" input_param {
-  shape { dim: 2 dim: 3 dim: 9 dim: 7 } } }
-layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
-  convolution_param { num_output: 4 kernel_size: 3 } }
-layer { name: "norm" type: "BatchNorm" bottom: "conv" top: "conv" }
-layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
-layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"
-  pooling_param { pool: AVE kernel_size: 3 stride: 2 } }
-layer { name: "drop" type: "Dropout" bottom: "pool" top: "pool" }
-layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc"
-  inner_product_param { num_output: 5 } }
-"""
+from tests.export.verified_model import TEXT, with_onnx
 
 
 @pytest.fixture
@@ -61,12 +48,6 @@ def files(tmp_path: Path) -> Path:
     arrays: dict[str, Any] = {"in/data": inputs["data"], **recorded}
     np.savez(tmp_path / "net.npz", **arrays)
     return tmp_path
-
-
-def with_onnx(folder: Path, model: CaffeModel | None = None) -> Path:
-    pytest.importorskip("onnx")
-    Onnx().write(model or model_of(TEXT), folder / "net.onnx")
-    return folder / "net.onnx"
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "opencv"])

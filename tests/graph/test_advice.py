@@ -57,6 +57,11 @@ CASES = [
         [SHARED % ("decay_mult: 0", "decay_mult: 0"), SHARED % ("decay_mult: 0", "")],
     ),
     (
+        SHARED % ("", "} param { lr_mult: 2 } param { lr_mult: 2"),
+        "has 3 params, but the layer has only 1 parameter blob; remove the last 2",
+        [SHARED % ("", "")],
+    ),
+    (
         RULES % (INCLUDE + EXCLUDE),
         "has both include and exclude rules; give one kind only",
         [RULES % INCLUDE, RULES % EXCLUDE],

@@ -7,6 +7,7 @@ places (LMDB, HDF5) have moves of their own, so that readers come to what lies d
 from __future__ import annotations
 
 import io
+import os
 import random
 import re
 import zipfile
@@ -15,6 +16,8 @@ from collections.abc import Callable, Sequence
 from caffecompat.errors import FormatError
 from caffecompat.weights import wire
 
+# Of all random damage.
+SEED = int(os.environ.get("CAFFECOMPAT_FUZZ_SEED", "0"))
 # Numbers that length fields and extents like to be broken by.
 NUMBERS = (
     b"\xff\xff\xff\xff\x0f",

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.hostile.mutations import SEED
 from tests.hostile.readers import READERS, first_path, make_input
 from tests.hostile.seeds import Seeds, make_seeds
 from tests.programs import run_program
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = int(os.environ.get("CAFFECOMPAT_FUZZ", "2000"))
-SEED = int(os.environ.get("CAFFECOMPAT_FUZZ_SEED", "0"))
 SECONDS = 300 + COUNT // 10
 
 

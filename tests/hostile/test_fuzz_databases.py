@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.fuzz_databases import TRIALS
-from tests.hostile.test_fuzz import SEED
+from tests.hostile.mutations import SEED
 from tests.programs import run_program
 
 COUNT = int(os.environ.get("CAFFECOMPAT_FUZZ", "250"))

@@ -25,14 +25,14 @@ RUNS_CODE = {
 }
 # Path -> why its call is safe.
 ALLOWED = {
-    "__init__.py": "names of the package's own modules",
+    "__init__.py": "the name of one module, written there",
     "cli/main.py": "names of the package's own verbs",
     "data/backends/leveldb.py": "names of two libraries, written there",
     "export/engines/python_source.py": "only with --allow-python, or what convert has written",
+    "first_use.py": "names of modules that stand in the package's own tables",
     "layers/_catalogue.py": "names of the package's own modules, found by layer type",
     "layers/_module_index.py": "the name of the catalogue's package",
     "layers/python.py": "only with allow_python, which says that the net's code is to run",
-    "net/__init__.py": "names of the package's own modules",
     "pycaffe/__init__.py": "names of the package's own modules",
     "pycaffe/detector.py": "the name of one module, written there",
     "pycaffe/io.py": "names of libraries, written there",
@@ -42,8 +42,6 @@ ALLOWED = {
     "pycaffe/running/moved_names.py": "modules of Python and numpy that stand in its own table",
     "run.py": "the script that the user asks to run",
     "registry.py": "names of the package's own modules",
-    "solver/__init__.py": "names of the package's own modules",
-    "weights/__init__.py": "names of the package's own modules",
 }
 # Only in the first may a graph be built whose text torch.fx runs; tests/hostile/test_names.py tests
 # it. The second reads graphs that torch.export has made. The others change graphs of the first:

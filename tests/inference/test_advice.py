@@ -11,8 +11,8 @@ import pytest
 from caffecompat import Net
 from caffecompat.cli.main import main
 from caffecompat.errors import NetError
-from tests.cli.test_optimize import CLASSIFY, DEPLOY, TEST_NET
-from tests.inference.test_torch_engine import LAYERS, SHAPE, built, outputs
+from tests.cli.optimized_commands import CLASSIFY, DEPLOY, TEST_NET
+from tests.inference.engine_nets import LAYERS, SHAPE, built, outputs
 from tests.net.nets import saved
 
 REMEDY = (

@@ -15,8 +15,8 @@ from caffecompat.inference.comparison import ComparisonOptions, compare
 from caffecompat.inference.onnx_model.export import onnx_model
 from caffecompat.net.execution.inference import InferenceOptions
 from tests.export.passes.models import net_text
-from tests.inference.test_engines import SMALL
-from tests.inference.test_torch_engine import LAYERS, SHAPE, assert_near, built, conv, simple
+from tests.inference.engine_nets import LAYERS, SHAPE, assert_near, built, conv, simple
+from tests.inference.small_net import SMALL
 from tests.net.nets import net
 
 pytest.importorskip("onnx")

@@ -13,8 +13,8 @@ from caffecompat.errors import ExportError, UnknownName
 from caffecompat.export.opencv.repeated import TimedOpenCv
 from caffecompat.inference.comparison import ComparisonOptions, Contender, compare
 from tests.export.passes.models import net_text
-from tests.inference.test_engines import SMALL
-from tests.inference.test_torch_engine import SHAPE, built
+from tests.inference.engine_nets import SHAPE, built
+from tests.inference.small_net import SMALL
 from tools.bench import inference, known_nets
 
 QUICK = ComparisonOptions(turns=2, seconds=0)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import os
 import signal
-import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -23,23 +21,21 @@ from caffecompat.inference.comparison import ComparisonOptions, compare
 from caffecompat.inference.engines import onnxruntime as ort_engine
 from caffecompat.inference.engines import openvino as openvino_engine
 from caffecompat.inference.onnx_model.parts import PartsRun
-from tests.inference.test_torch_engine import (
+from tests.inference.engine_nets import (
     LAYERS,
     SHAPE,
     assert_near,
     built,
     conv,
-    inner,
     outputs,
-    simple,
 )
+from tests.inference.small_net import SMALL, without
 from tests.net.nets import CLASSIFIER, net
 
 BOUND = 1e-5
 # Of the largest output, for two layers with random weights.
 INT8_BOUND = 0.1
 ENGINES = ["onnxruntime", "onnxruntime-parts", "openvino", "openvino-parts"]
-SMALL = [conv("c", "data"), simple("ReLU", "r", "c"), inner("f", "c")]
 
 
 @pytest.fixture(params=ENGINES)
@@ -246,23 +242,8 @@ def test_a_missing_extra_is_named(
     subject = built(SMALL)
     with pytest.raises(MissingExtra) as missing:
         subject.optimize(engine)
-    assert f"caffecompat[{extra}]" in str(missing.value)
+    assert f"[{extra}]'" in str(missing.value)
     outputs(subject)
-
-
-def without(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    """Makes modules impossible to import."""
-    real = builtins.__import__
-
-    def refuse(name: str, *arguments: Any, **keywords: Any) -> Any:
-        if name.split(".")[0] in names:
-            raise ImportError(name)
-        return real(name, *arguments, **keywords)
-
-    for name in list(sys.modules):
-        if name.split(".")[0] in names:
-            monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(builtins, "__import__", refuse)
 
 
 def test_agreement_counts_classes_and_differences() -> None:

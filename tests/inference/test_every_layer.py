@@ -14,9 +14,9 @@ from caffecompat.layers import Shape
 
 pytest.importorskip("onnx")
 
+from tests.export.layer_cases import CASES, FORK_CASES, sentence
 from tests.export.models import Arrays, expected_outputs, layer_net, model_of, random_inputs
-from tests.export.test_onnx_layers import CASES, FORK_CASES, sentence
-from tests.inference.test_torch_engine import simple
+from tests.inference.engine_nets import simple
 
 # Of the largest output, in single precision.
 BOUND = 1e-5

@@ -14,8 +14,8 @@ from caffecompat.inference import timing
 from caffecompat.inference.engines import fastest
 from caffecompat.inference.engines.fastest import FastestProgram
 from caffecompat.net.execution.inference import InferenceOptions, Optimization, inference_engines
-from tests.inference.test_engines import SMALL, without
-from tests.inference.test_torch_engine import built
+from tests.inference.engine_nets import built
+from tests.inference.small_net import SMALL, without
 
 
 def test_the_fastest_is_the_one_with_the_least_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from caffecompat.errors import NetError
-from tests.inference.test_torch_engine import conv
+from tests.inference.engine_nets import conv
 from tests.net.nets import net
 
 TRAIN_VAL = [

@@ -16,8 +16,8 @@ from caffecompat.inference.large_pages import (
     collapse,
     large_pages,
 )
-from tests.inference.test_engines import SMALL
-from tests.inference.test_torch_engine import assert_near, built, outputs
+from tests.inference.engine_nets import assert_near, built, outputs
+from tests.inference.small_net import SMALL
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a call of Linux")
 

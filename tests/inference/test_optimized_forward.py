@@ -13,7 +13,7 @@ from caffecompat import Net
 from caffecompat.errors import BlobError, NetError
 from caffecompat.net.execution.passes import Passes
 from tests.export.passes.models import net_text
-from tests.inference.test_torch_engine import SHAPE, built, conv, inner, simple
+from tests.inference.engine_nets import SHAPE, built, conv, inner, simple
 from tests.net.nets import net
 
 SMALL = [conv("c", "data"), simple("ReLU", "r", "c"), inner("f", "c")]

@@ -15,7 +15,7 @@ from caffecompat.inference.onnx_model.parts import (
     reason_against_parts,
     takes_single_rows,
 )
-from tests.inference.test_torch_engine import LAYERS, built, conv, inner, simple
+from tests.inference.engine_nets import LAYERS, built, conv, inner, simple
 from tests.net.nets import net
 
 

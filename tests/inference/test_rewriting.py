@@ -9,7 +9,7 @@ import pytest
 from caffecompat.export.onnx_graph.build import build_onnx_graph
 from caffecompat.export.onnx_graph.rewriting.changes import FOR_OPENVINO, rewrite
 from caffecompat.inference.onnx_model.export import _shapes
-from tests.inference.test_torch_engine import assert_near, built, conv, outputs, simple, two
+from tests.inference.engine_nets import assert_near, built, conv, outputs, simple, two
 
 BOUND = 1e-5
 LINE = "wrote with other operators: "

@@ -10,7 +10,7 @@ import torch
 
 from caffecompat.inference.torch_graph import single_threads, winograd
 from caffecompat.inference.torch_graph.single_threads import SingleThreads
-from tests.inference.test_torch_engine import LAYERS, assert_near, built, outputs
+from tests.inference.engine_nets import LAYERS, assert_near, built, outputs
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import torch
 
 from caffecompat.inference import timing
 from tests.export.passes.models import net_text
-from tests.inference.test_engines import SMALL
-from tests.inference.test_torch_engine import SHAPE
+from tests.inference.engine_nets import SHAPE
+from tests.inference.small_net import SMALL
 from tests.net.nets import net
 
 

@@ -26,9 +26,9 @@ from torch.utils._pytree import tree_leaves
 from caffecompat.layers._device_copies import DeviceCopies
 from tests.layers.drawn import drawn
 from tests.layers.examples import examples
+from tests.layers.prepared import bottoms_of, parameters_of, prepared
 from tests.layers.single import call
 from tests.layers.strategies import Example
-from tests.layers.test_contract import bottoms_of, parameters_of, prepared
 
 DEVICE = "privateuseone"
 # Functions that bring values to the host.

@@ -14,8 +14,15 @@ CASES = [
         "Deconvolution",
         [(2, 3, 2, 4)],
         "convolution_param { num_output: 2 kernel_size: 1 pad: 1 }",
-        "would be empty with pad 1x1; reduce pad",
+        "would be empty with pad 1x1; reduce the padding",
         "convolution_param { num_output: 2 kernel_size: 1 pad: 0 }",
+    ),
+    Case(
+        "Deconvolution",
+        [(2, 3, 2, 4)],
+        "convolution_param { num_output: 2 kernel_size: 1 pad_l: 3 pad_r: 1 }",
+        "would be empty with pad_t 0, pad_b 0, pad_l 3 and pad_r 1; reduce the padding",
+        "convolution_param { num_output: 2 kernel_size: 1 pad_l: 2 pad_r: 1 }",
     ),
     Case(
         "SPP",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any
 import pytest
 
 from caffecompat.cli.main import load_verb, main, verb_names, verb_parser
+from caffecompat.cli.verbs.layers import _descriptions
 from caffecompat.doctor.examination import ExaminationOptions, examine
 from caffecompat.errors import LayerError, UnknownName
 from caffecompat.layers import Layer, catalogue
 from caffecompat.layers._catalogue import Catalogue
 from caffecompat.layers._module_index import modules_by_type
+from caffecompat.layers._python_equivalent import PythonEquivalent
 from caffecompat.net import Net
 from caffecompat.proto.input_layers import INPUT
 from caffecompat.proto.schema import Message
@@ -53,6 +56,29 @@ def test_no_file_has_two_types() -> None:
     assert [module for module, count in types.items() if count > 1] == []
 
 
+# A type, or a type of a fork, and what it is, in a line.
+HEAD = r"{}( of [^:]+)?: [a-z0-9].*\."
+
+
+def test_every_file_begins_alike() -> None:
+    other = []
+    for layer in map(catalogue.find, catalogue):
+        kind = layer.type
+        if issubclass(layer, PythonEquivalent):
+            kind = layer.python_layers[0][1]
+        head = (sys.modules[layer.__module__].__doc__ or "").partition("\n")[0]
+        if not re.fullmatch(HEAD.format(kind), head):
+            other.append(head)
+    assert other == []
+
+
+def test_every_type_names_its_source() -> None:
+    texts = {name: " ".join(_descriptions(catalogue.find(name))) for name in catalogue}
+    without = [name for name, text in texts.items() if not re.search(r"Sources?:\s", text)]
+    assert without == ["BoxData"]
+    assert "An extension of caffecompat" in texts["BoxData"]
+
+
 def sources(layer: type[Layer]) -> str:
     """The text of the class and of the classes it derives from, up to Layer."""
     classes = [
@@ -71,6 +97,7 @@ def test_settings_name_what_the_type_reads(name: str) -> None:
     layer = catalogue.find(name)
     read = set(re.findall(r"message\.(\w+_param)\b", sources(layer)))
     read -= OF_THE_BASE.get(name, set())
+    assert len(set(layer.settings())) == len(layer.settings())
     assert read <= set(layer.settings()), f"{name} reads {read}"
 
 

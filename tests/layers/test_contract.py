@@ -6,9 +6,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cache
 from types import CodeType, FrameType
 from typing import Any
 from unittest.mock import patch
@@ -22,11 +20,10 @@ from caffecompat.data.shard import SampleRange
 from caffecompat.errors import LayerError
 from caffecompat.layers import Layer, ReceptiveField, Source, catalogue
 from caffecompat.layers._counter_rng import Noise
-from caffecompat.layers.fillers import fill
 from tests.layers.drawn import drawn, on_examples, settings_of
 from tests.layers.examples import examples
-from tests.layers.messages import message
-from tests.layers.single import build, call
+from tests.layers.prepared import DYNAMIC, bottoms_of, parameters_of, prepared
+from tests.layers.single import call
 from tests.layers.strategies import ELSEWHERE, Example
 from tests.modules import PACKAGE
 from tests.net.shapes.checked import CheckedShapes
@@ -56,36 +53,12 @@ INEXACT = {
     "TransformLoss": "weights are left out of the derivative",
 }
 
-# Shapes of their tops depend on values.
-DYNAMIC = {"Filter"}
 
 # Operators that wait for the device and bring values to the host.
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique")
 
 # A function of the package and a line in it.
 Line = tuple[CodeType, int]
-
-parsed = cache(message)
-
-
-def prepared(type_name: str, example: Example) -> Layer:
-    definition = deepcopy(parsed(type_name, example.text, example.tops))
-    return build(definition, [b.shape for b in example.bottoms], example.phase)
-
-
-def bottoms_of(example: Example, dtype: torch.dtype) -> list[Tensor]:
-    return [bottom.tensor(seed, dtype) for seed, bottom in enumerate(example.bottoms)]
-
-
-def parameters_of(layer: Layer, dtype: torch.dtype) -> list[Tensor]:
-    """Random learned parameters and freshly filled statistics."""
-    generator = torch.Generator().manual_seed(11)
-    return [
-        torch.rand(spec.shape, generator=generator, dtype=dtype) - 0.4
-        if spec.learned
-        else fill(spec.filler, spec.shape, generator).to(dtype)
-        for spec in layer.specs
-    ]
 
 
 def test_every_type_has_examples() -> None:

@@ -116,6 +116,12 @@ def test_multiply_adds() -> None:
         ("num_output: 2 kernel_size: 2", (1, 2, 5, 6), 2, "1 bottoms and 2 tops"),
         ("num_output: 2 kernel_size: 2 axis: 4", (1, 2, 5, 6), 1, "axis is 4"),
         ("num_output: 2 kernel_size: 9", (1, 2, 5, 6), 1, "too small"),
+        (
+            "num_output: 2 kernel_size: 9 pad_l: 1 pad_r: 1",
+            (1, 2, 5, 6),
+            1,
+            "bottom 1x2x5x6 with pad_t 0, pad_b 0, pad_l 1 and pad_r 1;",
+        ),
     ],
 )
 def test_refused(text: str, shape: tuple[int, ...], tops: int, words: str) -> None:

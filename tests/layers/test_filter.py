@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from caffecompat.layers._repeatable_selection import repeatable_selection
+from caffecompat.layers._repeatable_gradients import repeatable_selection
 
 
 def test_the_repeatable_gradient_is_that_of_index_select() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from caffecompat.layers import Layer, catalogue
 from tests.layers.other_device import ADDS
-from tests.layers.test_contract import DYNAMIC
+from tests.layers.prepared import DYNAMIC
 from tests.places import REPOSITORY
 
 # Each of their sums has one term, since no place is named twice.

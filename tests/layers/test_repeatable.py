@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from caffecompat.layers._repeatable_selection import (
+from caffecompat.layers._repeatable_gradients import (
     gathered,
     maximum_in_3d,
     repeatable_gathering,

@@ -13,7 +13,7 @@ import pytest
 
 from caffecompat.cli.main import main
 from caffecompat.data.codec.images import encode_image
-from caffecompat.errors import FileProblem
+from caffecompat.errors import FileProblem, LayerError, ShapesUnknown
 from caffecompat.net import Net
 from tests.net.nets import saved
 
@@ -69,3 +69,46 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert net.blobs["data"].shape == (2, 3)
     with closing(Net(path)) as net:
         assert net.forward()["label"].tolist() == [0, 1]
+
+
+def test_a_net_for_shapes_reads_no_data(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "one.h5", "w") as file:
+        file["data"] = np.ones((4, 3), np.float32)
+    (tmp_path / "rows.txt").write_text(f"{tmp_path}/one.h5\n")
+    path = saved(
+        tmp_path,
+        f"""layer {{ name: "rows" type: "HDF5Data" top: "data"
+                     hdf5_data_param {{ source: "{tmp_path}/rows.txt" batch_size: 2 }} }}""",
+    )
+    with closing(Net(path, shapes_only=True, shapes={"data": (2, 3)})) as net:
+        with pytest.raises(LayerError) as caught:
+            net.forward()
+        assert str(caught.value).endswith("reads no data; build it without shapes_only to run it")
+    with closing(Net(path)) as net:
+        assert net.forward()["data"].shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("new_height: 5", "there is no crop_size, nor new_height and new_width"),
+        (
+            "new_height: 5 new_width: 6 } transform_param { img_rand_resize_lower: 5 "
+            "img_rand_resize_upper: 9",
+            "images are resized without a crop_size",
+        ),
+    ],
+)
+def test_images_of_unknown_sizes(tmp_path: Path, settings: str, words: str) -> None:
+    path = saved(
+        tmp_path,
+        f"""layer {{ name: "d" type: "ImageData" top: "data"
+                     image_data_param {{ source: "none.txt" batch_size: 2 {settings} }} }}""",
+    )
+    with pytest.raises(ShapesUnknown) as caught:
+        Net(path, shapes_only=True)
+    assert f"its files are missing, and {words}; state it with --shape data=3x224x224," in str(
+        caught.value
+    )
+    with closing(Net(path, shapes_only=True, shapes={"data": (3, 224, 224)})) as net:
+        assert net.blobs["data"].shape == (2, 3, 224, 224)

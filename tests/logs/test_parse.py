@@ -133,7 +133,11 @@ assert "torch" not in sys.modules"""
         ("", "this is not a training log: none of its lines is a log line"),
         ("loss: 0.1\n" * 3, "none of its lines is a log line"),
         (LOG.splitlines()[0] + "\n", "it has no line 'Solving ...'"),
-        ("I1399 23:59:59.500000  1 solver.cpp:289] Solving x\n", "has no valid date and time"),
+        (
+            "I1399 23:59:59.500000  1 solver.cpp:289] Solving x\n",
+            "x.log: a line begins with 'I1399 23:59:59.500000  1 solver.cpp:289] ', which has no "
+            "valid date and time",
+        ),
         ("\0\1\2" * 100, "none of its lines is a log line"),
     ],
 )
@@ -147,6 +151,19 @@ def test_what_is_no_log(
     assert main([verb, str(path), *more]) == 1
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "x.png").exists()
+
+
+def test_a_damaged_date(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message names the line; without it the log is read."""
+    text = log.read_text()
+    damaged = "I1399 23:59:59.500000  1 solver.cpp:289] Iteration 1, loss = 2\n"
+    log.write_text(text + damaged)
+    assert main(["parse-log", str(log), str(log.parent)]) == 1
+    said = capsys.readouterr().err
+    assert "correct the line or delete it" in said
+    assert f"a line begins with {damaged[:41]!r}" in said
+    log.write_text("".join(one for one in log.read_text().splitlines(True) if one != damaged))
+    assert main(["parse-log", str(log), str(log.parent)]) == 0
 
 
 def test_bad_places(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

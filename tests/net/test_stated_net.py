@@ -17,7 +17,7 @@ from tests.layers.drawn import on_examples
 from tests.layers.messages import message
 from tests.layers.single import build
 from tests.layers.strategies import Example
-from tests.net.shapes.test_operator_shapes import COMMON
+from tests.net.shapes.common_types import COMMON
 from tests.net.stated_nets import states_what_a_net_finds
 from tests.places import REPOSITORY
 from tests.recorded.cases import Case

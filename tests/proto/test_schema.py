@@ -239,7 +239,7 @@ assert theirs.SerializeToString() == b"8\\x03", theirs
     subprocess.run([sys.executable, "-c", program], check=True, cwd=REPOSITORY)
 
 
-def test_importing_the_room_loads_neither_protobuf_nor_numpy() -> None:
+def test_importing_proto_loads_neither_protobuf_nor_numpy() -> None:
     program = """
 import sys, caffecompat.proto, caffecompat.proto.files, caffecompat.proto.schema
 heavy = {"google.protobuf", "numpy", "torch"} & set(sys.modules)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from caffecompat.pycaffe.running import python2
+from tests.pycaffe.executed_code import ran
 
 # A line that Python 3 cannot parse, what to write, the line so written, and `result` after it.
 SYNTAX = [
@@ -148,12 +149,6 @@ RUN_TIME = [
         False,
     ),
 ]
-
-
-def ran(code: str) -> object:
-    names: dict[str, object] = {}
-    exec(code, names)
-    return names["result"]
 
 
 @pytest.mark.parametrize(("old", "words", "new", "result"), SYNTAX)

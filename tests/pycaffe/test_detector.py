@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffecompat.errors import DataError, MissingExtra
+from caffecompat.errors import DataError
 from caffecompat.pycaffe import io
-from caffecompat.pycaffe.detector import Detector
+from caffecompat.pycaffe.detector import Detector, MissingSelectiveSearch
 from tests.pycaffe.models import CLASSES, write_image, write_model
 
 MEAN = np.array([10.0, 20, 30])
@@ -89,7 +89,7 @@ def test_selective_search(
     detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("cv2")
-    with pytest.raises(MissingExtra, match="pass windows of your own to detect_windows"):
+    with pytest.raises(MissingSelectiveSearch, match="pass windows of your own to detect_windows"):
         detector.detect_selective_search(["a.png"])
     search: Any = types.ModuleType("selective_search_ijcv_with_python")
     search.get_windows = lambda names, cmd: [np.array([[0, 0, 9, 9]]) for _ in names]

@@ -20,7 +20,7 @@ from caffecompat.solver.snapshots.snapshot_files import SnapshotFiles
 from caffecompat.weights import read_state, write_state
 from tests.solver.caffe_log import Lines
 from tests.solver.small import SOLVER, write_training
-from tests.solver.snapshots.test_prefix_lock import hold
+from tests.solver.snapshots.held_lock import hold
 
 
 def with_prefix(folder: Path, prefix: str, more: str = "random_seed: 7") -> Path:

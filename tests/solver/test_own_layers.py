@@ -22,7 +22,7 @@ from caffecompat.solver.setup.net_plans import NetPlanner, planned_batch, scaled
 from caffecompat.solver.setup.settings import read_settings
 from tests.solver import own_layers
 from tests.solver.distributed.rank_processes import RankProcesses
-from tests.solver.distributed.test_ranks import a_run, assert_same, seen
+from tests.solver.distributed.small_run import a_run, assert_same, seen
 from tests.solver.small import write_training
 
 assert own_layers

@@ -1,10 +1,13 @@
+#!/usr/bin/env python3
 """Each layer's forward and backward pass beside the torch operator that a user would write.
 
 Layers without a gradient go forward only.
 
 Both run in one process, turn by turn, over the same values and from memory that the process keeps,
 in other places of it each turn; the figure is the ratio of the medians.
-Usage: python tools/bench/layers.py [--device cuda] [--only Pooling,LRN] [--rounds 101]
+
+Example:
+    python tools/bench/layers.py [--device cuda] [--only Pooling,LRN] [--rounds 101]
 """
 
 from __future__ import annotations

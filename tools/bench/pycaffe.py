@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """``net.forward()`` of the pycaffe interface beside the program that the net is compiled to.
 
 Both run turn by turn in one process over the same parameters; the program runs without gradients
@@ -5,7 +6,9 @@ and keeps only the net's outputs. The process keeps the memory that it frees. Th
 medians, and the difference and ratio of the two.
 Beside them: forward() while a script holds a view of every blob, and a step of a solver beside
 the one of caffecompat.Solver.
-Usage: python tools/bench/pycaffe.py [--device cuda] [--rounds 101] [--only lenet]
+
+Example:
+    python tools/bench/pycaffe.py [--device cuda] [--rounds 101] [--only lenet]
 """
 
 from __future__ import annotations

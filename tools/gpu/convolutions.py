@@ -17,7 +17,7 @@ import torch
 from caffecompat.net.kernels.memory_format import stored_channels
 from tools.bench.plain_vgg import COLUMNS
 from tools.bench.train import timed
-from tools.gpu.rows import Row, Work, run_stage
+from tools.gpu.one_stage import Row, Work, run_stage
 
 # (benchmark, deterministic); the first is what trainings use.
 CHOICES = ((False, True), (False, False), (True, True), (True, False))

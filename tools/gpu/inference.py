@@ -19,7 +19,7 @@ from caffecompat.net.execution.precision import HALVES, arithmetic
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver.setup.compute import ComputeOptions
 from tools.bench.plain_vgg import COLUMNS, vgg
-from tools.gpu.rows import Row, Work, run_stage
+from tools.gpu.one_stage import Row, Work, run_stage
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 ROUNDS = 9

@@ -16,7 +16,7 @@ from tests.recorded.cases import KINDS, Case
 from tests.recorded.exceptions import EXCEPTIONS
 from tests.recorded.location import VARIABLE, find_recorded
 from tests.recorded.tolerances import too_far
-from tools.gpu.rows import Row, Work, run_stage
+from tools.gpu.one_stage import Row, Work, run_stage
 
 # How many cases a trial on the CPU takes.
 _FEW = 8

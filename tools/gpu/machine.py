@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import torch
 
-from tools.gpu.rows import Row, Work, run_stage
+from tools.gpu.one_stage import Row, Work, run_stage
 
 NEEDED = ("numpy", "protobuf", "lmdb", "opencv-python-headless", "h5py", "pytest")
 OPTIONAL = ("triton", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "tensorrt")

@@ -15,7 +15,7 @@ from caffecompat.solver import Solver
 from caffecompat.solver.estimate.memory import footprint
 from caffecompat.solver.setup.compute import ComputeOptions
 from tools.bench.train import definition
-from tools.gpu.rows import Row, Work, run_stage
+from tools.gpu.one_stage import Row, Work, run_stage
 
 # What the tests allow: workspaces of cuDNN and cuBLAS are no part of the forecast.
 BOUND = 0.15

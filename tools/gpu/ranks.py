@@ -16,7 +16,7 @@ from caffecompat.solver import Solver, join_ranks
 from caffecompat.solver.distributed.launch import launch
 from caffecompat.solver.distributed.process_group import ProcessGroup, local_rank
 from tests.solver.small import write_training
-from tools.gpu.rows import Row, Work, run_stage
+from tools.gpu.one_stage import Row, Work, run_stage
 
 BOUND = 1e-4
 STEPS = 6

@@ -10,8 +10,8 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from tools.gpu.rows import Row, Work, run_stage
-from tools.gpu.ways import solver_of
+from tools.gpu.one_stage import Row, Work, run_stage
+from tools.gpu.switched_parts import solver_of
 
 _MOST = 20
 _LONGEST_NAME = 60

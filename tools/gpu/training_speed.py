@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.gpu.rows import Row, Work, run_stage
+from tools.gpu.one_stage import Row, Work, run_stage
 
 # Seconds between two looks at what has been measured.
 _POLL = 0.3

@@ -15,7 +15,7 @@ from caffecompat.net.kernels.choice import Kernels
 from caffecompat.net.kernels.self_check import working_kernels
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver import Solver
-from tools.gpu.rows import Row, Work, run_stage
+from tools.gpu.one_stage import Row, Work, run_stage
 
 # Before BatchNorm there is no bias: its gradient is 0 but for rounding, which some rules divide by
 # its own size, so that nothing could be compared.

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from caffecompat.cli.jobs import logged_progress
     from caffecompat.data.backends.database import guess_backend
     from caffecompat.data.tools.compute_image_mean import compute_colours, compute_image_mean
-    from caffecompat.data.transforms.color_pca import ColourPCA, describe
+    from caffecompat.data.transforms.colour_pca import ColourPCA, describe
 
     database, output = arguments.database, arguments.output
     backend = arguments.backend or guess_backend(database) or "lmdb"

@@ -60,7 +60,8 @@ def log_expected_size(
             log.warning(
                 "raw pixels take %.0f times as much as the image files, about %s; --encoded stores "
                 "the images as they are",
-                *(total / images, format_bytes(images)),
+                total / images,
+                format_bytes(images),
             )
     free = shutil.disk_usage(_existing(target)).free
     if free < total:

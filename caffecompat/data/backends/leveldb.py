@@ -17,7 +17,7 @@ from caffecompat.data.backends.database import Backend, Database, DatabaseWriter
 from caffecompat.data.backends.leveldb_encoding import DAMAGED, Part
 from caffecompat.data.backends.leveldb_format import open_parts
 from caffecompat.data.backends.random_access import OpenFiles
-from caffecompat.errors import DataError, FileProblem, MissingExtra
+from caffecompat.errors import DataError, FileProblem, needing_extra
 from caffecompat.input_files import ClaimedBytes
 
 # Memory per record in addition to its key.
@@ -116,10 +116,8 @@ class LevelDbWriter(DatabaseWriter):
     """
 
     def __init__(self, folder: str) -> None:
-        try:
+        with needing_extra(f"{folder}: writing a LevelDB", "leveldb"):
             plyvel: Any = importlib.import_module("plyvel")
-        except ImportError as error:
-            raise MissingExtra(f"{folder}: writing a LevelDB", "leveldb") from error
         self._folder = folder
         self._failures = (plyvel.Error, OSError)
         # Checks the checksums of an unfinished database, which a crash may have damaged.

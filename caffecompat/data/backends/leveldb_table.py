@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from caffecompat.data.backends.leveldb_encoding import Entry, read_number, read_numbers
 from caffecompat.data.backends.random_access import OpenFiles
-from caffecompat.errors import FormatError, MissingExtra
+from caffecompat.errors import FormatError, needing_extra
 
 _FOOTER = 48
 _MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
@@ -131,12 +131,10 @@ class Table:
                 f"the block at {offset} claims {claimed:,} bytes after decompression, more than "
                 f"its {size:,} bytes can give"
             )
-        try:
+        with needing_extra(
+            f"{self._path}: this LevelDB table is compressed by snappy; reading it", "leveldb"
+        ):
             import cramjam
-        except ImportError as error:
-            raise MissingExtra(
-                f"{self._path}: this LevelDB table is compressed by snappy; reading it", "leveldb"
-            ) from error
         try:
             return bytes(cramjam.snappy.decompress_raw(data))
         except cramjam.DecompressionError as error:

@@ -40,8 +40,10 @@ def parse_datum(value: bytes, name: str = "Datum") -> Message:
 
 
 def is_annotated(value: bytes) -> bool:
-    """Whether a record is an AnnotatedDatum, which begins with a message where a Datum, whose
-    fields are numbers and bytes in other places, would have its number of channels."""
+    """Whether a record is an AnnotatedDatum.
+
+    Its first field is a message; that of a Datum is the number of channels.
+    """
     return value[:1] == _MESSAGE_IN_FIELD_1
 
 

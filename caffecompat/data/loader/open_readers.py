@@ -18,7 +18,7 @@ from caffecompat.data.sources.flow_files import FlowSamples
 from caffecompat.data.sources.frame_lists import FrameSamples, FrameSettings, read_videos
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
 from caffecompat.data.sources.image_list import read_list
-from caffecompat.data.sources.image_samples import ImageSamples
+from caffecompat.data.sources.image_samples import ImageSamples, ListSettings
 from caffecompat.data.sources.label_maps import LabelMapSettings, MapSamples, read_map_list
 from caffecompat.data.sources.region_images import Order, RegionSamples, RegionSettings
 from caffecompat.data.sources.region_lists import RegionImage
@@ -107,12 +107,8 @@ def open_image_reader(layer: Message, phase: str, options: ReadOptions = DEFAULT
     samples = ImageSamples(
         p.source,
         read_list(p.source, len(layer.top) > 1, options.max_bytes),
-        p.root_folder,
-        p.is_color,
+        _list_settings(p, options),
         size=(p.new_height, p.new_width) if p.new_height else None,
-        shuffle=p.shuffle,
-        seed=options.seed,
-        skip=_skipped(p, options),
     )
     transform = Transform(layer.transform_param, phase)
     return BatchReader(
@@ -135,10 +131,7 @@ def open_box_reader(layer: Message, phase: str, options: ReadOptions = DEFAULTS)
     classes = layer.box_data_param.classes
     entries = read_box_list(p.source, options.max_bytes, classes if classes > 1 else None)
     transform = Transform(layer.transform_param, phase)
-    samples = BoxSamples(
-        *(p.source, entries, transform, p.root_folder, p.is_color, p.shuffle),
-        seed=options.seed,
-    )
+    samples = BoxSamples(p.source, entries, transform, _list_settings(p, options))
     return BatchReader(
         samples, transform, p.batch_size, options, prefetch=layer.data_param.prefetch
     )
@@ -158,10 +151,7 @@ def open_map_reader(
     """
     p = parameter
     entries = read_map_list(p.source, settings.kind, options.max_bytes)
-    samples = MapSamples(
-        *(p.source, entries, settings, p.root_folder, p.is_color, p.shuffle),
-        *(options.seed, _skipped(p, options)),
-    )
+    samples = MapSamples(p.source, entries, settings, _list_settings(p, options))
     return _reader_of_finished(samples, p.batch_size, options)
 
 
@@ -208,8 +198,7 @@ def open_flow_reader(layer: Message, options: ReadOptions = DEFAULTS) -> BatchRe
         FileProblem, FormatError, DataError: the list cannot be used.
     """
     p = layer.image_data_param
-    skip = _skipped(p, options)
-    samples = FlowSamples(p.source, p.root_folder, p.shuffle, options.seed, skip, options.max_bytes)
+    samples = FlowSamples(p.source, _list_settings(p, options), options.max_bytes)
     return _reader_of_finished(samples, p.batch_size, options)
 
 
@@ -227,7 +216,8 @@ def open_video_reader(
     """
     p = parameter
     videos = read_videos(p.source, options.max_bytes)
-    samples = FrameSamples(p.source, videos, settings, p.shuffle, options.seed)
+    taken = ListSettings(shuffle=p.shuffle, seed=options.seed)
+    samples = FrameSamples(p.source, videos, settings, taken)
     return _reader_of_finished(samples, p.batch_size, options)
 
 
@@ -308,8 +298,9 @@ def _reader_of_finished(
     return BatchReader(samples, nothing, batch_size, options, prefetch=prefetch)
 
 
-def _skipped(parameter: Message, options: ReadOptions) -> int:
-    """How many lines of its list the reader of an ImageDataParameter skips, for ``rand_skip``."""
-    if not parameter.rand_skip:
-        return 0
-    return pick_one(options.seed, 0, "rand_skip", parameter.rand_skip)
+def _list_settings(parameter: Message, options: ReadOptions) -> ListSettings:
+    """Those in an ImageDataParameter; ``rand_skip`` draws how many entries are left out."""
+    p, skip = parameter, 0
+    if p.rand_skip:
+        skip = pick_one(options.seed, 0, "rand_skip", p.rand_skip)
+    return ListSettings(p.root_folder, p.is_color, p.shuffle, options.seed, skip)

@@ -14,6 +14,7 @@ from caffecompat.data.backends.database import Database
 from caffecompat.data.codec.images import compute_in_calling_threads
 from caffecompat.data.loader.batch import Batch, BatchMaker, PartialBatch
 from caffecompat.data.loader.crop_form import CropForm
+from caffecompat.data.loader.workers import usable_cores
 from caffecompat.data.read_options import DEFAULTS, ReadOptions
 from caffecompat.data.sources.base import DatabaseSamples, Samples
 from caffecompat.data.transforms.transform import Transform
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 # The default of data_param.prefetch in the schema of Caffe.
 PREFETCH = 4
 
-_MAX_WORKERS = 16
 # The index of no batch.
 _UNKNOWN = -1
 # Tasks per worker and batch: few for low overhead, several so that workers end at the same time.
@@ -67,7 +67,7 @@ class BatchReader:
         self._maker = BatchMaker(samples, transform, batch_size, options)
         self.skipped = 0
         self._reported: set[str] = set()
-        self._workers = _usable_cores() if options.workers is None else options.workers
+        self._workers = usable_cores() if options.workers is None else options.workers
         self._prefetch = prefetch
         if self._workers < 1 or prefetch < 1:
             raise DataError(
@@ -291,13 +291,3 @@ def _task(
     ahead: _Prefetcher, pending: _PendingBatch, batch: PartialBatch, rows: range
 ) -> Callable[[], None]:
     return lambda: ahead.fill(pending, batch, rows)
-
-
-def _usable_cores() -> int:
-    # Containers and job schedulers may allow fewer cores than the machine has.
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else (os.cpu_count() or 1)
-    # torchrun sets the number of ranks on this machine.
-    ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    cores_of_rank = cores // int(ranks) if ranks.isdigit() and int(ranks) else cores
-    return max(1, min(cores_of_rank, _MAX_WORKERS))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from caffecompat.data.loader.workers import usable_cores
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_MAX_WORKERS = 16
 _ITEMS_AHEAD = 64
 
 
@@ -28,10 +28,10 @@ def threaded_map(
     Args:
         function: called in the threads.
         items: iterated in the calling thread.
-        workers: number of threads; None for one per core, at most 16.
+        workers: number of threads; None for :func:`usable_cores`.
         ahead: number of results that may wait to be yielded.
     """
-    pool = ThreadPoolExecutor(workers or min(_MAX_WORKERS, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(workers or usable_cores())
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:

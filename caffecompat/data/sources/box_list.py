@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.sources.base import RawSample, Sample
 from caffecompat.data.sources.image_list import Entry, read_names
-from caffecompat.data.sources.image_samples import ImageSamples
+from caffecompat.data.sources.image_samples import ImageSamples, ListSettings
 from caffecompat.data.transforms.box_targets import LABEL_SHAPE, box_label
 from caffecompat.data.transforms.transform import Augmentation, Transform
 from caffecompat.errors import DataError
@@ -168,34 +168,23 @@ class BoxSamples(ImageSamples):
         path: the list, for messages.
         entries: its entries.
         transform: what happens to the image, and to its box with it.
-        root: the prefix of each name, including a slash.
-        color: whether to decode to three channels.
-        shuffle: whether to shuffle.
-        seed: the seed of shuffling and drawing.
+        taken: how the entries are taken; its seed is that of drawing, too.
     """
 
     label_shape = LABEL_SHAPE
 
     def __init__(
-        self,
-        path: str,
-        entries: BoxList,
-        transform: Transform,
-        root: str = "",
-        color: bool = True,
-        shuffle: bool = False,
-        seed: int = 0,
+        self, path: str, entries: BoxList, transform: Transform, taken: ListSettings
     ) -> None:
         names = [Entry(name, label) for name, label in entries.names()]
-        super().__init__(path, names, root, color, shuffle=shuffle, seed=seed)
+        super().__init__(path, names, taken)
         self._boxes = entries
         self._transform = transform
-        self._seed = seed
 
     def decode(self, raw: RawSample) -> BoxSample:
         sample = super().decode(raw)
         boxes = relative_boxes(self._boxes[raw.position], *sample.shape[1:])
-        chosen = pick_one(self._seed, raw.ordinal, "box", len(boxes))
+        chosen = pick_one(self._taken.seed, raw.ordinal, "box", len(boxes))
         return BoxSample(sample.pixels, sample.label, boxes[chosen])
 
     def label(self, sample: Sample, augmentation: Augmentation) -> NDArray[np.float32]:

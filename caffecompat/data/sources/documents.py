@@ -62,7 +62,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class ColorJitter:
+class ColourJitter:
     """A number of the normal distribution, added to each channel."""
 
     mean: float
@@ -89,7 +89,7 @@ class DocumentSettings:
         place: names the random numbers of the steps.
     """
 
-    steps: Sequence[Linear | ColorJitter] = ()
+    steps: Sequence[Linear | ColourJitter] = ()
     labels: tuple[str, ...] = ()
     missing: float = -1.0
     force_color: bool = False
@@ -187,8 +187,8 @@ class DocumentSamples(Samples):
 def _pixels(image: Any, force_color: bool) -> NDArray[Any]:
     """The pixels (C, H, W) of an image of a record."""
     if image.encoding != "none":
-        in_color = force_color or image.channels == 3
-        pixels = decode_image(image.data, "color" if in_color else "gray") if image.data else None
+        in_colour = force_color or image.channels == 3
+        pixels = decode_image(image.data, "color" if in_colour else "gray") if image.data else None
         if pixels is None:
             raise DataError(f"its image ({image.encoding}) cannot be decoded")
         return planes(pixels)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from caffecompat.data.codec.images import read_image_file
 from caffecompat.data.sources.base import RawSample, Sample
 from caffecompat.data.sources.image_list import Entry, read_names
-from caffecompat.data.sources.image_samples import ImageSamples
+from caffecompat.data.sources.image_samples import ImageSamples, ListSettings
 from caffecompat.errors import DataError
 
 _TAG = 202021.25
@@ -28,10 +28,7 @@ class FlowSamples(ImageSamples):
 
     Args:
         path: the list: names separated by white space.
-        root: the prefix of each name, including a slash.
-        shuffle: whether to shuffle.
-        seed: the seed of the shuffling.
-        skip: number of files to leave out at the start.
+        taken: how they are taken.
         max_bytes: the largest size of the list.
 
     Raises:
@@ -39,18 +36,10 @@ class FlowSamples(ImageSamples):
         DataError: it is empty, or shorter than ``skip``.
     """
 
-    def __init__(
-        self,
-        path: str,
-        root: str = "",
-        shuffle: bool = False,
-        seed: int = 0,
-        skip: int = 0,
-        max_bytes: int | None = None,
-    ) -> None:
+    def __init__(self, path: str, taken: ListSettings, max_bytes: int | None = None) -> None:
         words = [word for line in read_names(path, max_bytes) for word in line.name.split()]
         entries = [Entry(word, 0) for word in words]
-        super().__init__(path, entries, root, False, None, shuffle, seed, skip)
+        super().__init__(path, entries, taken)
 
     def decode(self, raw: RawSample) -> Sample:
         return Sample(decode_flow(read_image_file(self._root + raw.key)), 0)

@@ -24,7 +24,7 @@ from caffecompat.data.codec.images import (
 from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.sources.base import RawSample, Sample
 from caffecompat.data.sources.image_list import Entry, read_names
-from caffecompat.data.sources.image_samples import ImageSamples
+from caffecompat.data.sources.image_samples import ImageSamples, ListSettings
 from caffecompat.errors import DataError
 from caffecompat.reporting.terminal import short_name, shorten
 from caffecompat.reporting.units import format_shape
@@ -49,7 +49,7 @@ class FrameSettings:
         pattern: the name of a frame, with ``%d`` for its number from 1 on; where ``flow``, also
             with ``%c`` for the axis, x or y.
         flow: a frame is two gray images, the flow along x and along y.
-        color: a frame is an image of three channels (B, G, R), else a gray one.
+        colour: a frame is an image of three channels (B, G, R), else a gray one.
         length_first: in a clip, all frames of a channel are next to each other, instead of all
             channels of a frame.
         size: height and width that frames are resized to; None to keep the size.
@@ -70,7 +70,7 @@ class FrameSettings:
     length: int
     pattern: str
     flow: bool = False
-    color: bool = True
+    colour: bool = True
     length_first: bool = False
     size: tuple[int, int] | None = None
     crop: int = 0
@@ -87,7 +87,7 @@ class FrameSettings:
     @property
     def channels(self) -> int:
         """The channels of a sample."""
-        per_frame = 2 if self.flow else 3 if self.color else 1
+        per_frame = 2 if self.flow else 3 if self.colour else 1
         return self.segments * self.length * per_frame
 
     def names(self, number: int) -> list[str]:
@@ -164,23 +164,16 @@ class FrameSamples(ImageSamples):
         path: the list, for messages.
         videos: its videos.
         settings: what happens to them.
-        shuffle: whether to shuffle.
-        seed: the seed of all random choices.
+        taken: how they are taken.
     """
 
     def __init__(
-        self,
-        path: str,
-        videos: list[Video],
-        settings: FrameSettings,
-        shuffle: bool = False,
-        seed: int = 0,
+        self, path: str, videos: list[Video], settings: FrameSettings, taken: ListSettings
     ) -> None:
         entries = [Entry(video.folder, video.label) for video in videos]
-        super().__init__(path, entries, shuffle=shuffle, seed=seed)
+        super().__init__(path, entries, taken)
         self._videos = videos
         self._settings = settings
-        self._seed = seed
 
     def decode(self, raw: RawSample) -> Sample:
         video, s = self._videos[raw.position], self._settings
@@ -204,7 +197,7 @@ class FrameSamples(ImageSamples):
         return f"{self.path}: video {raw.position + 1} (folder {name!r})"
 
     def _drawn(self, ordinal: int, purpose: str, limit: int) -> int:
-        return pick_one(self._seed, ordinal, purpose, limit)
+        return pick_one(self._taken.seed, ordinal, purpose, limit)
 
     def _starts(self, frames: int, ordinal: int) -> list[int]:
         """How many frames are before the clip of each segment."""
@@ -231,7 +224,7 @@ class FrameSamples(ImageSamples):
 
     def _image(self, folder: bytes, name: str) -> Pixels:
         try:
-            colour: Colour = "gray" if self._settings.flow or not self._settings.color else "color"
+            colour: Colour = "gray" if self._settings.flow or not self._settings.colour else "color"
             pixels = read_pixels(folder + b"/" + name.encode(), colour)
         except DataError as error:
             raise DataError(f"frame {short_name(name)!r}: {error}") from error

@@ -78,7 +78,10 @@ def read_list(
         log.warning(
             "%s: %d labels are not whole numbers (the first is %r in line %d); "
             "only their leading digits are used, or 0 without any",
-            *(path, len(odd), texts[odd[0]][:40].decode(errors="replace"), odd[0] + 1),
+            path,
+            len(odd),
+            texts[odd[0]][:40].decode(errors="replace"),
+            odd[0] + 1,
         )
     return [
         Entry(line.rpartition(b" ")[0] if b" " in line else line, _leading_number(text))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from dataclasses import dataclass
 
 from caffecompat.data.codec.channel_planes import planes
 from caffecompat.data.codec.images import read_pixels, resize_image
@@ -14,21 +15,35 @@ from caffecompat.errors import DataError
 from caffecompat.reporting.terminal import short_name
 
 
-class ImageSamples(Samples):
-    """The images of a list, always 8 bit: B, G, R, or one channel without ``color``.
+@dataclass(frozen=True)
+class ListSettings:
+    """How the files of a list are taken.
 
     With ``shuffle`` each pass over the list has its own order, which depends only on (seed, pass).
-    The first ``skip`` images are left out of the first pass.
+
+    Attributes:
+        root: the prefix of each name, including a slash.
+        colour: whether images are decoded to three channels.
+        shuffle: whether to shuffle.
+        seed: the seed of all random choices.
+        skip: number of entries that the first pass leaves out at its start.
+    """
+
+    root: str = ""
+    colour: bool = True
+    shuffle: bool = False
+    seed: int = 0
+    skip: int = 0
+
+
+class ImageSamples(Samples):
+    """The images of a list, always 8 bit: B, G, R, or one channel without ``colour``.
 
     Args:
         path: the list, for messages.
         entries: its entries.
-        root: the prefix of each name, including a slash.
-        color: whether to decode to three channels.
+        settings: how they are taken.
         size: height and width to resize to; None to keep the size.
-        shuffle: whether to shuffle.
-        seed: the seed of the shuffling.
-        skip: number of images to leave out at the start.
 
     Raises:
         DataError: the list is empty, or shorter than ``skip``.
@@ -38,46 +53,41 @@ class ImageSamples(Samples):
         self,
         path: str,
         entries: list[Entry],
-        root: str = "",
-        color: bool = True,
+        settings: ListSettings | None = None,
         size: tuple[int, int] | None = None,
-        shuffle: bool = False,
-        seed: int = 0,
-        skip: int = 0,
     ) -> None:
         super().__init__(path)
+        taken = self._taken = settings or ListSettings()
         if not entries:
             raise DataError(f"{path}: the list is empty; it needs at least one image")
-        if skip >= len(entries):
+        if taken.skip >= len(entries):
             raise DataError(
-                f"{path}: rand_skip leaves out {skip} images, but the list has {len(entries)}; "
-                "make rand_skip smaller"
+                f"{path}: rand_skip leaves out {taken.skip} images, but the list has "
+                f"{len(entries)}; make rand_skip smaller"
             )
         self._entries = entries
-        self._root = os.fsencode(root)
-        self._color = color
+        self._root = os.fsencode(taken.root)
         self._size = size
-        self._skip = skip
         count = len(entries)
 
         # Two passes, since a batch and replacements of corrupt images may reach the next pass.
         @functools.lru_cache(maxsize=2)
         def order(epoch: int) -> list[int]:
-            return permutation(seed, count, f"image list, pass {epoch}").tolist()
+            return permutation(taken.seed, count, f"image list, pass {epoch}").tolist()
 
-        self._order = order if shuffle else None
+        self._order = order if taken.shuffle else None
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def fetch(self, ordinal: int) -> RawSample:
         """Sample ``ordinal`` without its bytes: the file is read where it is decoded."""
-        epoch, place = divmod(ordinal + self._skip, len(self._entries))
+        epoch, place = divmod(ordinal + self._taken.skip, len(self._entries))
         position = self._order(epoch)[place] if self._order else place
         return RawSample(ordinal, position, self._entries[position].name)
 
     def decode(self, raw: RawSample) -> Sample:
-        pixels = read_pixels(self._root + raw.key, "color" if self._color else "gray")
+        pixels = read_pixels(self._root + raw.key, "color" if self._taken.colour else "gray")
         if self._size is not None:
             pixels = resize_image(pixels, width=self._size[1], height=self._size[0])
         return Sample(planes(pixels), self._entries[raw.position].label)

@@ -24,7 +24,7 @@ from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.sample_choices import SampleChoices
 from caffecompat.data.sources.base import RawSample, Sample
 from caffecompat.data.sources.image_list import Entry, read_names
-from caffecompat.data.sources.image_samples import ImageSamples
+from caffecompat.data.sources.image_samples import ImageSamples, ListSettings
 from caffecompat.data.transforms.photo_augmentation import PhotoAugmentation
 from caffecompat.data.transforms.transform import Augmentation
 from caffecompat.errors import DataError
@@ -188,32 +188,19 @@ class MapSamples(ImageSamples):
         path: the list, for messages.
         entries: its entries.
         settings: what happens to images and maps.
-        root: the prefix of each name, including a slash.
-        color: whether to decode images to three channels.
-        shuffle: whether to shuffle.
-        seed: the seed of shuffling, crops and flips.
-        skip: number of images to leave out at the start.
+        taken: how the entries are taken; its seed is that of crops and flips, too.
     """
 
     def __init__(
-        self,
-        path: str,
-        entries: MapList,
-        settings: LabelMapSettings,
-        root: str = "",
-        color: bool = True,
-        shuffle: bool = False,
-        seed: int = 0,
-        skip: int = 0,
+        self, path: str, entries: MapList, settings: LabelMapSettings, taken: ListSettings
     ) -> None:
-        super().__init__(path, entries.images, root, color, None, shuffle, seed, skip)
+        super().__init__(path, entries.images, taken)
         self._maps = entries.labels
         self._settings = settings
-        self._seed = seed
-        self._steps = MapSteps(settings, seed)
+        self._steps = MapSteps(settings, taken.seed)
 
     def decode(self, raw: RawSample) -> MapSample:
-        pixels = self._read(raw.key, self._color)
+        pixels = self._read(raw.key, self._taken.colour)
         height, width = pixels.shape[:2]
         labels = self._labels(raw, height, width)
         if self._settings.size is not None:
@@ -223,7 +210,7 @@ class MapSamples(ImageSamples):
             divisor = self._settings.label_divisor
             labels = resize(labels, width=w // divisor, height=h // divisor)
         if self._settings.augmentation is not None:
-            choices = SampleChoices(self._seed, raw.ordinal)
+            choices = SampleChoices(self._taken.seed, raw.ordinal)
             pixels, labels = self._settings.augmentation.apply(
                 pixels, labels, self._settings.ignored, choices
             )
@@ -241,8 +228,8 @@ class MapSamples(ImageSamples):
         assert isinstance(sample, MapSample)
         return sample.label_row()
 
-    def _read(self, name: bytes, color: bool) -> Pixels:
-        return read_pixels(self._root + name, "color" if color else "gray")
+    def _read(self, name: bytes, colour: bool) -> Pixels:
+        return read_pixels(self._root + name, "color" if colour else "gray")
 
     def _labels(self, raw: RawSample, height: int, width: int) -> Pixels:
         """The label of each pixel of an image file."""

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from caffecompat.data.codec.images import Pixels, read_pixels
 from caffecompat.data.counter_rng import permutation
+from caffecompat.data.rounding import round_away
 from caffecompat.data.sample_choices import SampleChoices
 from caffecompat.data.sources.base import RawSample, Sample, Samples
 from caffecompat.data.sources.region_lists import RegionImage
@@ -23,7 +24,6 @@ from caffecompat.data.transforms.region_crops import (
     Regions,
     chosen_centre,
     placed,
-    whole,
 )
 from caffecompat.data.transforms.transform import Augmentation
 from caffecompat.errors import DataError
@@ -301,7 +301,7 @@ def rescale_in_half_octaves(
     if box is None or not choices.pick("rescale", 2):
         return (1.0, 1.0)
     width, height = float(box[2] - box[0]), float(box[3] - box[1])
-    count = whole(2 * math.log2(rescaling.most / rescaling.least) + 1)
+    count = round_away(2 * math.log2(rescaling.most / rescaling.least) + 1)
     steps = [step / 2 for step in range(count)]
     own, best = 0.0, 0.0
     for step in steps:
@@ -314,7 +314,7 @@ def rescale_in_half_octaves(
     if rescaling.aspects is None or not choices.pick("change aspect", 2) or height <= 0:
         return (down, right)
     least, most = rescaling.aspects
-    drawn = choices.pick("aspect", whole((most - least) / 0.05)) * 0.05 + least
+    drawn = choices.pick("aspect", round_away((most - least) / 0.05)) * 0.05 + least
     if width <= 0:
         return (down, right)
     times = drawn / (width / height)
@@ -357,6 +357,6 @@ def rescale_by_logarithm(
 def rounded_size(size: Size) -> Size:
     """Multiples of 32 that are nearest to a height and a width."""
     return (
-        whole(size[0] / _ROUNDED_TO) * _ROUNDED_TO,
-        whole(size[1] / _ROUNDED_TO) * _ROUNDED_TO,
+        round_away(size[0] / _ROUNDED_TO) * _ROUNDED_TO,
+        round_away(size[1] / _ROUNDED_TO) * _ROUNDED_TO,
     )

@@ -5,7 +5,6 @@ Source of the semantics: window_data_layer.cpp.
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from caffecompat.data.codec.images import Pixels, decode_file, read_image_file, resize_image
 from caffecompat.data.counter_rng import pick_one
+from caffecompat.data.rounding import round_away
 from caffecompat.data.sources.base import RawSample, Sample, Samples
 from caffecompat.data.sources.marked_list import read_marked_list
 from caffecompat.data.transforms.transform import refuse_extensions
@@ -183,7 +183,12 @@ class WindowSamples(Samples):
         if image is None:
             raise DataError("it is not an image that OpenCV can decode")
         place = place_window(
-            *(window.box, image.shape[:2], self._crop, self._context, self._square, mirror)
+            window.box,
+            image.shape[:2],
+            crop=self._crop,
+            context=self._context,
+            square=self._square,
+            mirror=mirror,
         )
         out = np.zeros((3, self._crop, self._crop), np.float32)
         self._paste(image, place, mirror, out)
@@ -265,18 +270,21 @@ def place_window(
     middle_x, middle_y = x1 + half_width, y1 + half_height
     if square:
         half_width = half_height = max(half_width, half_height)
-    left, right = _round(middle_x - half_width * grow), _round(middle_x + half_width * grow)
-    top, bottom = _round(middle_y - half_height * grow), _round(middle_y + half_height * grow)
+    left, right = round_away(middle_x - half_width * grow), round_away(middle_x + half_width * grow)
+    top, bottom = (
+        round_away(middle_y - half_height * grow),
+        round_away(middle_y + half_height * grow),
+    )
     outside = (max(0, -left), max(0, right - image[1] + 1))
     above, below = max(0, -top), max(0, bottom - image[0] + 1)
     scale_x = np.float32(crop) / np.float32(right - left + 1)
     scale_y = np.float32(crop) / np.float32(bottom - top + 1)
     inside = (left + outside[0], top + above, right - outside[1], bottom - below)
     _check_inside(box, inside, image)
-    pad_left, pad_right = (_round(np.float32(extent) * scale_x) for extent in outside)
-    pad_top = _round(np.float32(above) * scale_y)
-    width = _round(np.float32(inside[2] - inside[0] + 1) * scale_x)
-    height = _round(np.float32(inside[3] - inside[1] + 1) * scale_y)
+    pad_left, pad_right = (round_away(np.float32(extent) * scale_x) for extent in outside)
+    pad_top = round_away(np.float32(above) * scale_y)
+    width = round_away(np.float32(inside[2] - inside[0] + 1) * scale_x)
+    height = round_away(np.float32(inside[3] - inside[1] + 1) * scale_y)
     # Rounding may have made the sum of the parts larger than the crop.
     pad_left = pad_right if mirror else pad_left
     width = max(min(width, crop - pad_left), 1)
@@ -293,11 +301,6 @@ def _check_inside(
             f"its window {box} (x1, y1, x2, y2) does not lie in the image, which is "
             f"{image[0]}x{image[1]} (height x width)"
         )
-
-
-def _round(value: float) -> int:
-    """Rounds halves away from zero, as in C."""
-    return math.floor(abs(value) + 0.5) * (1 if value >= 0 else -1)
 
 
 def _whole_number(word: bytes) -> int:

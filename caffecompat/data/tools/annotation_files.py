@@ -65,7 +65,10 @@ def read_annotations(
     if (found.height, found.width) != size:
         log.warning(
             "%s: states the image size %dx%d (height x width), but the image has %dx%d",
-            *(short_name(path), found.height, found.width, *size),
+            short_name(path),
+            found.height,
+            found.width,
+            *size,
         )
     limits = (found.width, found.height) * 2
     for one in found.objects:
@@ -111,8 +114,12 @@ def _read_json(
             for x, y, w, h in (box for _, box, _ in items)
         ]
     except (
-        *(ValueError, KeyError, TypeError, AttributeError),
-        *(OverflowError, RecursionError),
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
     ) as error:
         raise FormatError(
             f"{path}: it is not JSON with 'image' (height, width) and 'annotation' (a list of "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from caffecompat.data.backends.database import Database, open_database
 from caffecompat.data.codec.annotated_datum import parse_record
 from caffecompat.data.codec.datum import decode_datum
-from caffecompat.data.transforms.color_pca import ColourPCA, ColourSums
+from caffecompat.data.transforms.colour_pca import ColourPCA, ColourSums
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.output_files import check_writable
+from caffecompat.reporting.progress import Progress
 from caffecompat.reporting.units import format_shape
 from caffecompat.weights.mean_file import write_mean
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]
 Floats = NDArray[np.float32]
 
 _RECORDS_PER_LINE = 10000

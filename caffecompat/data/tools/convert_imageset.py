@@ -131,7 +131,8 @@ def convert_imageset(
     if result.unreadable:
         log.warning(
             "%d of %d images could not be read and were left out",
-            *(len(result.unreadable), result.images),
+            len(result.unreadable),
+            result.images,
         )
     return result
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.data.transforms.region_crops import Placed, whole
+from caffecompat.data.rounding import round_away
+from caffecompat.data.transforms.region_crops import Placed
 
 Floats = NDArray[np.float32]
 
@@ -70,7 +71,7 @@ class Targets:
 
 def map_size(canvas: tuple[int, int], stride: int) -> tuple[int, int]:
     """Rows and columns of a map for a canvas."""
-    return whole(canvas[0] / stride), whole(canvas[1] / stride)
+    return round_away(canvas[0] / stride), round_away(canvas[1] / stride)
 
 
 def anchor_maps(image: Placed, targets: Targets, settings: AnchorSettings) -> list[Floats]:
@@ -115,8 +116,8 @@ def _open_cells(
     stride = settings.strides[number]
     rows, columns = anchors.shape[:2]
     cells = np.zeros((rows, columns), bool)
-    first = [whole(s / stride) for s in image.start]
-    last = [f + whole(e / stride) for f, e in zip(first, image.extent, strict=True)]
+    first = [round_away(s / stride) for s in image.start]
+    last = [f + round_away(e / stride) for f, e in zip(first, image.extent, strict=True)]
     cells[first[0] : last[0], first[1] : last[1]] = True
     start = np.array(image.start[::-1], np.float32)
     end = start + np.array(image.extent[::-1], np.float32)

@@ -85,8 +85,11 @@ class RandomStretch(Resizing):
         )
 
     def draw(self, seed: int, ordinals: NDArray[np.int64]) -> list[tuple[float, ...]]:
-        """Smaller side (0 for that of the image), ratio (0 for none), whether a square's height is
-        the longer side, and the factors of height and width."""
+        """For each sample five numbers.
+
+        The smaller side (0 for that of the image), the ratio (0 for none), whether a square's
+        height is the longer side, and the factors of height and width.
+        """
         lower, upper = self._sides
         side = lower + pick(draw(seed, ordinals, "smallest side"), upper - lower + 1)
         has_ratio = self._ratio[0] >= 1 and self._ratio[1] > 1

@@ -29,7 +29,7 @@ class PhotoAugmentation:
     Attributes:
         angle: the image is turned by a whole number of degrees from -angle to angle, and grows so
             that nothing is lost.
-        color_shift: the most that is added to each channel, or subtracted from all of them.
+        colour_shift: the most that is added to each channel, or subtracted from all of them.
         contrast, brightness: levels are multiplied by a number between the two contrasts, and a
             whole number from -brightness to brightness is added; contrast None for neither.
         smooth: one of four filters, of up to this size, smooths the image; 0 for none.
@@ -37,7 +37,7 @@ class PhotoAugmentation:
     """
 
     angle: int = 0
-    color_shift: int = 0
+    colour_shift: int = 0
     contrast: tuple[float, float] | None = None
     brightness: int = 0
     smooth: int = 0
@@ -51,7 +51,7 @@ class PhotoAugmentation:
         if angle:
             pixels = turn(pixels, angle, "LINEAR", 0)
             labels = turn(labels, angle, "NEAREST", ignored)
-        if self.color_shift and choices.happens("colour shift", self.probability):
+        if self.colour_shift and choices.happens("colour shift", self.probability):
             pixels = self._shifted(pixels, choices)
         if self.contrast is not None and choices.happens("contrast", self.probability):
             factor = choices.uniform("contrast factor", *self.contrast)
@@ -65,7 +65,7 @@ class PhotoAugmentation:
     def _shifted(self, pixels: Pixels, choices: SampleChoices) -> Pixels:
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
         shares = choices.uniforms("colour shifts", 0, 1, channels)
-        shifts = np.minimum(shares * (self.color_shift + 1), self.color_shift).astype(np.int16)
+        shifts = np.minimum(shares * (self.colour_shift + 1), self.colour_shift).astype(np.int16)
         sign = -1 if choices.pick("colour shift sign", 2) else 1
         moved = pixels.astype(np.int16) + sign * (shifts if pixels.ndim == 3 else shifts[0])
         found: Pixels = moved.clip(0, 255).astype(np.uint8)
@@ -99,7 +99,7 @@ def photo_augmentation(p: Message) -> PhotoAugmentation | None:
         )
     return PhotoAugmentation(
         angle=p.max_rotation_angle,
-        color_shift=p.max_color_shift,
+        colour_shift=p.max_color_shift,
         contrast=(p.min_contrast, p.max_contrast) if p.contrast_brightness_adjustment else None,
         brightness=p.max_brightness_shift,
         smooth=int(p.max_smooth) if p.smooth_filtering else 0,

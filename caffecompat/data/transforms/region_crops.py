@@ -5,13 +5,13 @@ Source of the semantics: image_gt_data_layer.cpp and detection_data_layer.cpp.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.codec.images import Pixels, resize_image
+from caffecompat.data.rounding import round_away
 from caffecompat.data.sample_choices import SampleChoices
 
 Floats = NDArray[np.float32]
@@ -19,11 +19,6 @@ Floats = NDArray[np.float32]
 # Larger factors cut the image to 1.2 times the needed part before it is enlarged.
 _ENLARGED, _MARGIN = 1.5, 1.2
 _NOISE = 10
-
-
-def whole(value: float) -> int:
-    """The nearest whole number, ties away from 0, as C's round."""
-    return int(math.copysign(math.floor(abs(value) + 0.5), value))
 
 
 @dataclass(frozen=True)
@@ -119,15 +114,15 @@ def placed(
     if factors != (1.0, 1.0):
         if max(factors) > _ENLARGED:
             regions, centre = _needed_part(regions, factors, centre)
-        size = [max(whole(e * f), 1) for e, f in zip(regions.size, factors, strict=True)]
+        size = [max(round_away(e * f), 1) for e, f in zip(regions.size, factors, strict=True)]
         pixels = resize_image(regions.pixels, width=size[1], height=size[0])
         regions = regions.moved(pixels, factors, (0, 0))
     starts, cuts, extents = [], [], []
     for axis, purpose in enumerate(("noise row", "noise column")):
         noise = choices.pick(purpose, 2 * _NOISE) - _NOISE
         room = canvas[axis] - regions.size[axis]
-        start = min(max(whole(room / 2) + noise, 0), room) if room > 0 else 0
-        at = whole(centre[axis] * factors[axis]) + noise - whole(canvas[axis] / 2)
+        start = min(max(round_away(room / 2) + noise, 0), room) if room > 0 else 0
+        at = round_away(centre[axis] * factors[axis]) + noise - round_away(canvas[axis] / 2)
         starts.append(start)
         cuts.append(min(max(at, 0), -room) if room < 0 else 0)
         extents.append(min(regions.size[axis], canvas[axis]))
@@ -149,8 +144,8 @@ def _needed_part(
     """The part of an image around a centre that is enlarged, and the centre in it."""
     starts, ends = [], []
     for extent, factor, middle in zip(regions.size, factors, centre, strict=True):
-        length = min(max(whole(_MARGIN * extent / factor), 1), extent)
-        start = max(whole(middle - length * 0.5), 0)
+        length = min(max(round_away(_MARGIN * extent / factor), 1), extent)
+        start = max(round_away(middle - length * 0.5), 0)
         start -= max(start + length - extent, 0)
         starts.append(start)
         ends.append(start + length)

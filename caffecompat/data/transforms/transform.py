@@ -18,7 +18,7 @@ from caffecompat.data.codec.channel_planes import ChannelPlanes, is_interleaved
 from caffecompat.data.codec.datum import decode_datum
 from caffecompat.data.codec.images import copy_interleaved
 from caffecompat.data.counter_rng import draw, pick
-from caffecompat.data.transforms.color_pca import RandomShift
+from caffecompat.data.transforms.colour_pca import RandomShift
 from caffecompat.data.transforms.crop_arithmetic import Crop, CropArithmetic, CropMean
 from caffecompat.data.transforms.deferred_crops import DeferredCrops
 from caffecompat.data.transforms.fork_resizing import resizing_of_fork

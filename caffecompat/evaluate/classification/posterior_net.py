@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from caffecompat.errors import NetError
-from caffecompat.evaluate.images.inference_net import InferenceNet, counted, input_size
+from caffecompat.evaluate.images.inference_net import InferenceNet, input_size, named
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.passes.fully_convolutional import fully_convolutional
 from caffecompat.layers.sigmoid import Sigmoid
@@ -100,7 +100,7 @@ def without_softmax(model: CaffeModel) -> Definition:
     net = Net(model.definition, shapes_only=True)
     if len(net.outputs) != 1:
         raise NetError(
-            f"{model.path}: the net has {counted(net.outputs, 'output')}, expected one with the "
+            f"{model.path}: the net has {named(net.outputs, 'output')}, expected one with the "
             "scores of the classes; remove the layers of the others"
         )
     message = type(model.definition.message)()

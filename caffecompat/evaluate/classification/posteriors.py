@@ -82,7 +82,7 @@ def average(members: Sequence[Posteriors]) -> Posteriors:
         if other.values.shape != first.values.shape:
             raise DataError(
                 f"member {number} of the ensemble has {other.values.shape[1]} classes, member 1 "
-                f"has {first.values.shape[1]}"
+                f"has {first.values.shape[1]}; average nets of the same classes"
             )
     total = sum((member.values.astype(np.float64) for member in members[1:]), first.values * 1.0)
     settings = {"average of": [member.settings for member in members]}

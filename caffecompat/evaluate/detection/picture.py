@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from caffecompat.data.codec.images import Pixels, draw_text, encode_image
+from caffecompat.data.codec.images import Pixels, encode_image
 from caffecompat.evaluate.detection.detections import Detections
+from caffecompat.evaluate.images.box_drawing import above, canvas_of, caption, outline
 from caffecompat.output_files import atomic_write
 
 # B, G, R; classes take them in turn.
@@ -16,8 +15,8 @@ _COLOURS = (
     *((60, 60, 230), (50, 180, 50), (230, 130, 40), (40, 170, 240), (200, 60, 180)),
     *((190, 190, 50), (120, 100, 250), (90, 140, 90)),
 )
-# The height of a caption, the width of a character, and of a line, in pixels.
-_CAPTION, _CHARACTER, _LINE = 14, 8, 2
+# The thickness of a box, in pixels.
+_LINE = 2
 
 
 def draw_detections(pixels: Pixels, found: Detections, name: Callable[[int], str]) -> Pixels:
@@ -31,31 +30,14 @@ def draw_detections(pixels: Pixels, found: Detections, name: Callable[[int], str
     Returns:
         uint8, height x width x 3.
     """
-    drawn = np.repeat(pixels[:, :, None], 3, 2) if pixels.ndim == 2 else pixels.copy()
+    drawn = canvas_of(pixels)
     # The best come last, above the others.
     for index in reversed(range(len(found))):
         label = int(found.labels[index])
         colour = _COLOURS[label % len(_COLOURS)]
-        left, top = _outline(drawn, found.boxes[index], colour)
-        caption = f"{name(label)} {found.scores[index]:.2f}"
-        plain = caption.encode("ascii", "replace").decode()
-        top = max(0, top - _CAPTION)
-        drawn[top : top + _CAPTION, left : left + _CHARACTER * len(plain)] = colour
-        draw_text(drawn, plain, left + 2, top + _CAPTION - 4)
+        left, top = outline(drawn, found.boxes[index], colour, _LINE)
+        caption(drawn, f"{name(label)} {found.scores[index]:.2f}", (left, above(top)), colour)
     return drawn
-
-
-def _outline(pixels: Pixels, box: np.ndarray, colour: tuple[int, int, int]) -> tuple[int, int]:
-    """Draws the edges of a box; returns its left and top pixel."""
-    height, width = pixels.shape[:2]
-    first = np.clip(np.round(box[:2]), 0, (width - 1, height - 1)).astype(int)
-    last = np.clip(np.round(box[2:]) - 1, first, (width - 1, height - 1)).astype(int)
-    (left, top), (right, bottom) = first.tolist(), last.tolist()
-    inner = np.s_[top + _LINE : bottom + 1 - _LINE, left + _LINE : right + 1 - _LINE]
-    kept = pixels[inner].copy()
-    pixels[top : bottom + 1, left : right + 1] = colour
-    pixels[inner] = kept
-    return left, top
 
 
 def write_picture(pixels: Pixels, path: str) -> Path:

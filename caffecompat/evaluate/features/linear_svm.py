@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.errors import DataError, MissingExtra
+from caffecompat.errors import DataError, needing_extra
 from caffecompat.evaluate.features.average_precision import average_precision, mean_class_recall
 from caffecompat.evaluate.features.feature_file import FeatureSet
 from caffecompat.reporting.progress import Progress
@@ -96,11 +96,9 @@ class LinearSvm:
         return np.stack(columns, 1)
 
     def _fit_class(self, features: NDArray[np.float32], target: NDArray[np.int64]) -> object | None:
-        try:
+        with needing_extra("training linear classifiers", "quickstart"):
             from sklearn.exceptions import ConvergenceWarning
             from sklearn.svm import LinearSVC
-        except ImportError as error:
-            raise MissingExtra("training linear classifiers", "quickstart") from error
         counted = target != 0
         if len(np.unique(target[counted])) < 2:
             return None
@@ -151,7 +149,10 @@ def train_and_test(
         log.warning(
             "C = %g: %d of %d classifiers had not converged after %d iterations; they are used as "
             "they are",
-            *(cost, svm.unfinished, classes, MAX_ITERATIONS),
+            cost,
+            svm.unfinished,
+            classes,
+            MAX_ITERATIONS,
         )
     decisions = svm.decide(test.features)
     show(steps, steps)
@@ -194,7 +195,10 @@ def check_labels(images: FeatureSet, kind: str) -> None:
         DataError: says how many.
     """
     if images.labels.ndim == 1 and (images.labels < 0).any():
-        raise DataError(f"{int((images.labels < 0).sum())} of the {kind}images have no label")
+        raise DataError(
+            f"{int((images.labels < 0).sum())} of the {kind}images have no label; compute the "
+            "features again, of images with labels"
+        )
 
 
 def _classes(train: FeatureSet, test: FeatureSet) -> int:

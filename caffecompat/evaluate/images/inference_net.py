@@ -53,7 +53,7 @@ def input_size(model: CaffeModel) -> InputSize:
     if len(inputs) != 1:
         advice = "" if inputs else "; caffecompat deploy makes a deploy net of a train_val net"
         raise NetError(
-            f"{model.path}: the net has {counted(inputs, 'input')}, expected one for the images"
+            f"{model.path}: the net has {named(inputs, 'input')}, expected one for the images"
             + advice
         )
     shape = net.blobs[inputs[0]].shape
@@ -65,7 +65,7 @@ def input_size(model: CaffeModel) -> InputSize:
     return InputSize(*shape[1:])
 
 
-def counted(names: Sequence[str], noun: str) -> str:
+def named(names: Sequence[str], noun: str) -> str:
     """``"2 inputs ('a', 'b')"``."""
     return f"{len(names)} {noun}s ({', '.join(map(repr, names))})" if names else f"no {noun}"
 

@@ -200,5 +200,6 @@ def check_classes(path: str, boxes: int, classes: int) -> None:
     """
     if boxes not in (1, classes):
         raise DataError(
-            f"{path}: the net predicts boxes for {boxes} classes, the posteriors are for {classes}"
+            f"{path}: the net predicts boxes for {boxes} classes, the posteriors are for "
+            f"{classes}; give nets for the same classes"
         )

@@ -6,10 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from caffecompat.data.codec.images import Pixels, draw_text, encode_image
+from caffecompat.data.codec.images import Pixels, encode_image
 from caffecompat.errors import FileProblem
+from caffecompat.evaluate.images.box_drawing import canvas_of, caption, outline
 from caffecompat.evaluate.localisation.annotated_images import AnnotatedImages
 from caffecompat.evaluate.localisation.box_predictions import to_corners
 from caffecompat.evaluate.localisation.localisation_error import Prediction, Truth
@@ -19,8 +18,6 @@ from caffecompat.output_files import atomic_write
 # B, G, R.
 TRUE_COLOUR = (0, 200, 0)
 PREDICTED_COLOUR = (0, 0, 255)
-# The height of a caption and the width of a character, in pixels.
-_LINE, _CHARACTER = 14, 8
 # In characters of up to four bytes: a file's name has at most 255 bytes.
 _LONGEST_STEM = 60
 
@@ -37,28 +34,16 @@ def picture(
     Returns:
         uint8, height x width x 3; boxes are clipped to the image.
     """
-    drawn = np.repeat(pixels[:, :, None], 3, 2) if pixels.ndim == 2 else pixels.copy()
+    drawn = canvas_of(pixels)
+    height, width = drawn.shape[:2]
+    sides = (width, height, width, height)
     for box in truth.boxes:
-        _outline(drawn, box, TRUE_COLOUR)
+        outline(drawn, to_corners(box) * sides, TRUE_COLOUR)
     for label, box in zip(prediction.classes, prediction.boxes, strict=True):
-        left, top = _outline(drawn, box, PREDICTED_COLOUR)
-        caption = names[label] if label < len(names) else str(label)
-        plain = caption.encode("ascii", "replace").decode()
-        drawn[top : top + _LINE, left : left + _CHARACTER * len(plain)] = PREDICTED_COLOUR
-        draw_text(drawn, plain, left + 2, top + _LINE - 4)
+        place = outline(drawn, to_corners(box) * sides, PREDICTED_COLOUR)
+        name = names[label] if label < len(names) else str(label)
+        caption(drawn, name, place, PREDICTED_COLOUR)
     return drawn
-
-
-def _outline(pixels: Pixels, box: np.ndarray, colour: tuple[int, int, int]) -> tuple[int, int]:
-    """Draws the edge pixels of a box; returns its left and top pixel."""
-    height, width = pixels.shape[:2]
-    edges = to_corners(box) * (width, height, width, height)
-    first = np.clip(np.round(edges[:2]), 0, (width - 1, height - 1)).astype(int)
-    last = np.clip(np.round(edges[2:]) - 1, first, (width - 1, height - 1)).astype(int)
-    (left, top), (right, bottom) = first.tolist(), last.tolist()
-    pixels[[top, bottom], left : right + 1] = colour
-    pixels[top : bottom + 1, [left, right]] = colour
-    return left, top
 
 
 def draw_pictures(

@@ -39,7 +39,9 @@ def rgb_input(model: CaffeModel) -> tuple[CaffeModel, list[str]]:
     ]
     if problems or not readers:
         raise ExportError(
-            "\n".join(problems) or f"{model.path}: no layer reads an input of the net, for --rgb"
+            "\n".join(problems)
+            or f"{model.path}: --rgb needs an Input layer, and a definition for training has none; "
+            "name a deploy definition (--model)"
         )
     names = {layer.name for layer in readers}
     weights = Weights(

@@ -181,8 +181,9 @@ def read_means(text: str) -> tuple[float, ...]:
 
 
 def read_mean_image(text: str, max_bytes: int | None = None) -> NDArray[np.float32] | None:
-    """The mean image (C, H, W) in the file of ``--mean``; None if ``text`` has numbers or names a
-    file with one value for each channel.
+    """The mean image (C, H, W) in the file of ``--mean``.
+
+    None if ``text`` has numbers, or names a file with one value for each channel.
 
     Raises:
         FileProblem, FormatError: the file cannot be read.

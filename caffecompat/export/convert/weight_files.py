@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import ExportError, WeightsError
+from caffecompat.export.outputs import output_flags
 from caffecompat.export.source import PREPROCESSING, Source
 from caffecompat.net import LoadReport, Net
 from caffecompat.net.parameters.state_dict_names import torch_naming
@@ -71,9 +72,11 @@ def through_net(source: Source, max_bytes: int | None) -> tuple[Weights, LoadRep
     if report.nothing_loaded:
         raise WeightsError(_other_names(source, report.missing))
     if report.missing:
+        flags = output_flags(net.graph, set(report.missing))
+        way = f"; without these layers the net is converted with {flags}" if flags else ""
         raise WeightsError(
             f"{source.path}: has no parameters for {', '.join(map(repr, report.missing))} of "
-            f"{source.origin}"
+            f"{source.origin}; --model names the definition of these weights{way}"
         )
     return _views(net, weights) or _copies(source, max_bytes), report
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.errors import ExportError, MissingExtra, first_line
+from caffecompat.errors import ExportError, first_line, needing_extra
 from caffecompat.export.engine import Arrays, Engine, EngineOptions, check_inputs, engines
 from caffecompat.export.onnx_file import (
     input_shapes,
@@ -109,8 +109,6 @@ def import_onnxruntime() -> Any:
     Raises:
         MissingExtra: it is not installed.
     """
-    try:
+    with needing_extra("ONNX Runtime", "onnx"):
         import onnxruntime
-    except ImportError as error:
-        raise MissingExtra("ONNX Runtime", "onnx") from error
     return onnxruntime

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.errors import ExportError, MissingExtra
+from caffecompat.errors import ExportError, needing_extra
 from caffecompat.export.engine import (
     Arrays,
     Engine,
@@ -133,8 +133,6 @@ def import_cv2() -> Any:
     Raises:
         MissingExtra: OpenCV is not installed.
     """
-    try:
+    with needing_extra("OpenCV", "opencv-headless"):
         import cv2
-    except ImportError as error:
-        raise MissingExtra("OpenCV", "opencv-headless") from error
     return cv2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from caffecompat.export.layout import Architecture, Builder, Step, layouts
+from caffecompat.export.layout import Architecture, Builder, Operation, layouts
 
 EPS = 0.001
 MODULES = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
@@ -26,12 +26,12 @@ def architectures() -> Iterator[Architecture]:
     yield Architecture("googlenet", net.linear(net.mean_pool(x), "fc"))
 
 
-def _conv(net: Builder, x: Step, name: str, kernel: int, stride: int = 1) -> Step:
+def _conv(net: Builder, x: Operation, name: str, kernel: int, stride: int = 1) -> Operation:
     x = net.conv(x, f"{name}.conv", kernel, stride, kernel // 2, bias=False)
     return net.relu(net.norm(x, f"{name}.bn", EPS))
 
 
-def _inception(net: Builder, x: Step, name: str) -> Step:
+def _inception(net: Builder, x: Operation, name: str) -> Operation:
     return net.concat(
         _conv(net, x, f"{name}.branch1", 1),
         _conv(net, _conv(net, x, f"{name}.branch2.0", 1), f"{name}.branch2.1", 3),

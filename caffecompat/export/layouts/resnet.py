@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from caffecompat.export.layout import Architecture, Builder, Step, layouts
+from caffecompat.export.layout import Architecture, Builder, Operation, layouts
 
 BASIC, BOTTLENECK = False, True
 BLOCKS = {
@@ -32,12 +32,14 @@ def architectures() -> Iterator[Architecture]:
         yield Architecture(name, net.linear(net.mean_pool(x), "fc"))
 
 
-def _block(net: Builder, x: Step, name: str, bottleneck: bool, stride: int, shortcut: bool) -> Step:
+def _block(
+    net: Builder, x: Operation, name: str, bottleneck: bool, stride: int, shortcut: bool
+) -> Operation:
     # Kernel and stride of each convolution.
     shapes = ((1, 1), (3, stride), (1, 1)) if bottleneck else ((3, stride), (3, 1))
     y = x
-    for index, (kernel, step) in enumerate(shapes, 1):
-        y = net.conv(y, f"{name}.conv{index}", kernel, step, kernel // 2, bias=False)
+    for index, (kernel, own) in enumerate(shapes, 1):
+        y = net.conv(y, f"{name}.conv{index}", kernel, own, kernel // 2, bias=False)
         y = net.norm(y, f"{name}.bn{index}")
         if index < len(shapes):
             y = net.relu(y)

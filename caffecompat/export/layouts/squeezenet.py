@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from caffecompat.export.layout import Architecture, Builder, Step, layouts
+from caffecompat.export.layout import Architecture, Builder, Operation, layouts
 
 # Fire modules (F) and poolings (P) behind the first convolution, ReLU and pooling.
 MODULES = {"squeezenet1_0": "FFFPFFFFPF", "squeezenet1_1": "FFPFFPFFFF"}
@@ -26,7 +26,7 @@ def architectures() -> Iterator[Architecture]:
         yield Architecture(name, net.mean_pool(net.relu(net.conv(x, "classifier.1", 1))))
 
 
-def _fire(net: Builder, x: Step, name: str) -> Step:
+def _fire(net: Builder, x: Operation, name: str) -> Operation:
     x = net.relu(net.conv(x, f"{name}.squeeze", 1))
     one = net.relu(net.conv(x, f"{name}.expand1x1", 1))
     three = net.relu(net.conv(x, f"{name}.expand3x3", 3, pad=1))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import caffecompat
-from caffecompat.errors import ExportError, MissingExtra
+from caffecompat.errors import ExportError, needing_extra
 from caffecompat.export.onnx_graph.graph import Attribute, OnnxGraph, Value
 from caffecompat.output_files import atomic_write
 
@@ -44,10 +44,8 @@ def import_onnx() -> Any:
     Raises:
         MissingExtra: it is not installed.
     """
-    try:
+    with needing_extra("ONNX", "onnx"):
         import onnx
-    except ImportError as error:
-        raise MissingExtra("ONNX", "onnx") from error
     return onnx
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from caffecompat.data.preprocessing import Preprocessing
-from caffecompat.errors import MissingExtra
+from caffecompat.errors import needing_extra
 from caffecompat.export.matconvnet.from_caffe import MatNet, from_caffe
 from caffecompat.export.matconvnet.layers import (
     BNORM,
@@ -91,10 +91,8 @@ class MatConvNetDag(_MatConvNet):
 
 
 def _scipy() -> Any:
-    try:
+    with needing_extra("writing a .mat", "matlab"):
         from scipy.io import savemat
-    except ImportError as error:
-        raise MissingExtra("writing a .mat", "matlab") from error
     return savemat
 
 

@@ -16,7 +16,7 @@ from caffecompat.export.layout import (
     SUM,
     WITH_PARAMETERS,
     Architecture,
-    Step,
+    Operation,
     layouts,
 )
 
@@ -33,23 +33,23 @@ class Match:
 
     Attributes:
         architecture: the architecture.
-        pairs: for each of its parameters' steps, (step there, step of the Caffe net).
+        pairs: for each of its operations with parameters, that and the one of the Caffe net.
         differences: sentences; empty where they agree.
     """
 
     architecture: Architecture
-    pairs: list[tuple[Step, Step]] = field(default_factory=list)
+    pairs: list[tuple[Operation, Operation]] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
 
 
-def find_architecture(output: Step, place: str) -> Match:
-    """The architecture that the net with this last step has.
+def find_architecture(output: Operation, place: str) -> Match:
+    """The architecture that the net with this last operation has.
 
     Raises:
         ExportError: none agrees; the message says what differs from the nearest.
     """
     matches = [
-        match_steps(architecture, output)
+        match_operations(architecture, output)
         for family in layouts
         for architecture in layouts.find(family)()
     ]
@@ -70,7 +70,7 @@ def find_architecture(output: Step, place: str) -> Match:
     return best
 
 
-def match_steps(architecture: Architecture, output: Step) -> Match:
+def match_operations(architecture: Architecture, output: Operation) -> Match:
     """Walks both from their ends to their inputs."""
     match = Match(architecture)
     todo, seen = [(architecture.output, output)], set()
@@ -95,25 +95,27 @@ def match_steps(architecture: Architecture, output: Step) -> Match:
 
 
 def _distance(match: Match) -> tuple[bool, float, int]:
-    """How far the net is from an architecture: the share of steps left over, then differences."""
-    total = sum(1 for step in all_steps(match.architecture.output) if step.name)
+    """How far the net is from an architecture: the operations left over, then differences."""
+    total = sum(1 for operation in all_operations(match.architecture.output) if operation.name)
     left_over = 1 - len(match.pairs) / total
     return (bool(match.differences), left_over, len(match.differences))
 
 
-def all_steps(output: Step) -> set[Step]:
-    """A net's steps, given its last."""
+def all_operations(output: Operation) -> set[Operation]:
+    """A net's operations, given its last."""
     found, todo = set(), [output]
     while todo:
-        step = todo.pop()
-        if step not in found:
-            found.add(step)
-            todo += step.inputs
+        operation = todo.pop()
+        if operation not in found:
+            found.add(operation)
+            todo += operation.inputs
     return found
 
 
-def _past_extras(expected: Step, found: Step, match: Match) -> tuple[Step, Step]:
-    """The steps behind those that only one side has, which are noted as differences."""
+def _past_extras(
+    expected: Operation, found: Operation, match: Match
+) -> tuple[Operation, Operation]:
+    """The operations behind those that only one side has, which are noted as differences."""
     while expected.kind != found.kind:
         if found.kind in EXTRA and found.inputs[0].kind in (expected.kind, *EXTRA):
             match.differences.append(f"{_who(found)} has no counterpart in torchvision's net")
@@ -128,24 +130,24 @@ def _past_extras(expected: Step, found: Step, match: Match) -> tuple[Step, Step]
     return expected, found
 
 
-def _in_order(expected: Step, found: Step) -> tuple[Step, ...]:
+def _in_order(expected: Operation, found: Operation) -> tuple[Operation, ...]:
     """The inputs of ``expected`` in the order in which ``found`` has them; a sum has none."""
     if expected.kind != SUM:
         return expected.inputs
-    ours = [_signature(step, DEPTH) for step in found.inputs]
-    theirs = [_signature(step, DEPTH) for step in expected.inputs]
+    ours = [_signature(operation, DEPTH) for operation in found.inputs]
+    theirs = [_signature(operation, DEPTH) for operation in expected.inputs]
     swapped = ours[0] == theirs[1] or ours[1] == theirs[0]
     straight = ours[0] == theirs[0] or ours[1] == theirs[1]
     return expected.inputs[::-1] if swapped and not straight else expected.inputs
 
 
-def _signature(step: Step, depth: int) -> tuple[Any, ...]:
-    """What a step is, and what is before it; kernels tell a shortcut from the way around."""
-    before = tuple(_signature(other, depth - 1) for other in step.inputs) if depth else ()
-    return (step.kind, step.settings.get("kernel"), before)
+def _signature(operation: Operation, depth: int) -> tuple[Any, ...]:
+    """What a operation is, and what is before it; kernels tell a shortcut from the way around."""
+    before = tuple(_signature(other, depth - 1) for other in operation.inputs) if depth else ()
+    return (operation.kind, operation.settings.get("kernel"), before)
 
 
-def _settings_that_differ(expected: Step, found: Step) -> list[str]:
+def _settings_that_differ(expected: Operation, found: Operation) -> list[str]:
     if expected.kind == MAX_POOL:
         return _pooling_differs(expected, found)
     if expected.kind == LINEAR:
@@ -166,7 +168,7 @@ def _settings_that_differ(expected: Step, found: Step) -> list[str]:
     ]
 
 
-def _pooling_differs(expected: Step, found: Step) -> list[str]:
+def _pooling_differs(expected: Operation, found: Operation) -> list[str]:
     lines = [
         f"{_who(found)} has {name} {_text(found.settings[name])}, torchvision's pooling there "
         f"{_text(expected.settings[name])}"
@@ -184,7 +186,7 @@ def _pooling_differs(expected: Step, found: Step) -> list[str]:
     return lines
 
 
-def _pooled(size: int, expected: Step, axis: int) -> int:
+def _pooled(size: int, expected: Operation, axis: int) -> int:
     """The extent that torch's pooling gives."""
     kernel, stride, pad = (expected.settings[name][axis] for name in ("kernel", "stride", "pad"))
     room = size + 2 * pad - kernel
@@ -201,12 +203,12 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _who(step: Step) -> str:
-    return f"layer {step.name!r} ({step.kind})"
+def _who(operation: Operation) -> str:
+    return f"layer {operation.name!r} ({operation.kind})"
 
 
-def _described(step: Step) -> str:
-    return f"{step.kind} {step.name}".rstrip()
+def _described(operation: Operation) -> str:
+    return f"{operation.kind} {operation.name}".rstrip()
 
 
 def _text(value: Any) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from caffecompat.errors import WeightsError
-from caffecompat.export.layout import NORM, Step
+from caffecompat.export.layout import NORM, Operation
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.torchvision.match import Match, find_architecture
-from caffecompat.export.torchvision.net_steps import net_steps
+from caffecompat.export.torchvision.net_operations import net_operations
 from caffecompat.net.definition import Definition
 from caffecompat.weights import LayerWeights, Weights
 from caffecompat.weights.array_names import NamedArrays, current_blobs
@@ -82,7 +82,7 @@ def from_torchvision(
 
 
 def _match(definition: Definition, path: str) -> Match:
-    return find_architecture(net_steps(definition, path), path)
+    return find_architecture(net_operations(definition, path), path)
 
 
 def _blobs(weights: Weights, name: str) -> list[np.ndarray]:
@@ -91,7 +91,7 @@ def _blobs(weights: Weights, name: str) -> list[np.ndarray]:
     return current_blobs(weights[name])
 
 
-def _scale_blobs(weights: Weights, found: Step) -> list[np.ndarray]:
+def _scale_blobs(weights: Weights, found: Operation) -> list[np.ndarray]:
     return _blobs(weights, found.scale) if found.scale else []
 
 
@@ -126,7 +126,7 @@ class _Taken:
         return self._left.pop(key)
 
 
-def _layers(expected: Step, found: Step, take: _Taken) -> list[LayerWeights]:
+def _layers(expected: Operation, found: Operation, take: _Taken) -> list[LayerWeights]:
     if expected.kind != NORM:
         names = ["weight"] if expected.settings.get("bias") is False else ["weight", "bias"]
         return [LayerWeights(found.name, "", [take(name) for name in names])]

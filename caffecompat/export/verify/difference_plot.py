@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from caffecompat.errors import FormatError, MissingExtra
+from caffecompat.errors import FormatError, needing_extra
 from caffecompat.export.verify.verification import Comparison
 from caffecompat.output_files import atomic_write
 from caffecompat.reporting.terminal import printable, shorten
@@ -31,10 +31,8 @@ def plot_differences(comparison: Comparison, path: str) -> None:
     """
     if Path(path).suffix.lower() != ".png":
         raise FormatError(f"{path}: the picture is a PNG; give a name that ends in .png")
-    try:
+    with needing_extra("--plot", "plot"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("--plot", "plot") from error
     differences = comparison.differences
     heights = np.clip([d.relative for d in differences], SMALLEST, LARGEST)
     colours = ["tab:blue" if d.relative <= comparison.tolerance else "tab:red" for d in differences]

@@ -39,8 +39,8 @@ def read_binary_net(
     Args:
         path: the file; parsed as a whole, so not for weights that should rather be mapped.
         dialect: one of ``dialects.DIALECTS``; None to recognise it.
-        max_bytes: the largest file to read, and the memory that its messages may take; None for
-            2 GiB, and for messages of four times the file's size and 64 MiB.
+        max_bytes: the largest file to read, and the memory that its messages may take; by default
+            2 GiB, and for the messages four times the file's size plus 64 MiB.
 
     Raises:
         FileProblem: the file cannot be read.

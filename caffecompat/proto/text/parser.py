@@ -72,9 +72,9 @@ def parse_text(
         message: name of the message, e.g. ``"NetParameter"``.
         path: name of the file, for messages.
         lenient: skip unknown fields; the first hundred are listed in ``Source.warnings``.
-        max_bytes: the memory that the messages may take; None for six bytes for each character
-            of the text, and 64 MiB, and for a limit of the fields that are read one by one, because
-            they are unlike all others.
+        max_bytes: the memory that the messages may take; by default six bytes for each character
+            of the text plus 64 MiB. Only by default there is a limit, too, of the fields that are
+            read one by one, because they are unlike all others.
 
     Returns:
         The message, and where its layers stand in the text.

@@ -69,8 +69,8 @@ def _classify(arguments: argparse.Namespace) -> None:
         arguments.model_def, arguments.pretrained_model, image_dims=arguments.images_dim, **keywords
     )
     set_channel_swap(net, arguments.channel_swap)
-    color = net.blobs[net.inputs[0]].data.shape[1] != 1
-    images = _read_images(arguments.input_file, arguments.ext, color)
+    colour = net.blobs[net.inputs[0]].data.shape[1] != 1
+    images = _read_images(arguments.input_file, arguments.ext, colour)
     print(f"Classifying {len(images)} inputs.", flush=True)
     start = time.time()
     predictions = net.predict(images, not arguments.center_only)
@@ -83,7 +83,7 @@ def _classify(arguments: argparse.Namespace) -> None:
     print(f"Saved results into {target}")
 
 
-def _read_images(path: str, suffix: str, color: bool) -> Sequence[NDArray[Any]]:
+def _read_images(path: str, suffix: str, colour: bool) -> Sequence[NDArray[Any]]:
     if path.endswith(".npy"):
         print(f"Loading file: {path}", flush=True)
         images = read_npy(path)
@@ -94,12 +94,12 @@ def _read_images(path: str, suffix: str, color: bool) -> Sequence[NDArray[Any]]:
         return list(images)
     if not Path(path).is_dir():
         print(f"Loading file: {path}", flush=True)
-        return [load_image(path, color)]
+        return [load_image(path, colour)]
     print(f"Loading folder: {path}", flush=True)
     names = sorted(Path(path).glob(f"*.{suffix}"))
     if not names:
         raise DataError(f"{path}: has no images *.{suffix}; --ext names another suffix")
-    return [load_image(name, color) for name in names]
+    return [load_image(name, colour) for name in names]
 
 
 if __name__ == "__main__":

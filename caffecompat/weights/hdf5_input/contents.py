@@ -40,7 +40,7 @@ SLAB = 16 << 20
 MIN_WIDTH = 4
 
 
-class DataSet(NamedTuple):
+class StoredData(NamedTuple):
     """The metadata of a data set.
 
     Attributes:
@@ -113,7 +113,7 @@ class Contents:
                 )
             return [member.decode("utf-8", "surrogateescape") for member in group]
 
-    def describe(self, name: str) -> DataSet:
+    def describe(self, name: str) -> StoredData:
         """The metadata of a data set; no values are read."""
         with library_errors(self.path, KIND):
             return self._describe(self._data_set(name))
@@ -124,7 +124,7 @@ class Contents:
             data_set = self._data_set(name)
             self._check(data_set, self._describe(data_set), name)
 
-    def read(self, name: str) -> tuple[DataSet, Iterator[np.ndarray]]:
+    def read(self, name: str) -> tuple[StoredData, Iterator[np.ndarray]]:
         """Reads a data set of numbers or of strings of fixed length, after all checks.
 
         Returns:
@@ -136,7 +136,7 @@ class Contents:
             self._check(data_set, described, name)
         return described, self._values(data_set, described)
 
-    def nbytes(self, described: DataSet) -> int:
+    def nbytes(self, described: StoredData) -> int:
         """The size of the values in bytes."""
         return prod(described.shape or ()) * described.dtype.itemsize
 
@@ -161,15 +161,15 @@ class Contents:
             raise FormatError(f"{self.path}: /{name} is missing or no data set")
         return found
 
-    def _describe(self, data_set: Any) -> DataSet:
+    def _describe(self, data_set: Any) -> StoredData:
         kind = data_set.get_type()
         variable = isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
         space = data_set.get_space()
         empty = space.get_simple_extent_type() == h5py.h5s.NULL
         shape = None if empty else tuple(map(int, space.get_simple_extent_dims()))
-        return DataSet(shape, np.dtype(kind.dtype), bool(variable))
+        return StoredData(shape, np.dtype(kind.dtype), bool(variable))
 
-    def _check(self, data_set: Any, described: DataSet, name: str) -> None:
+    def _check(self, data_set: Any, described: StoredData, name: str) -> None:
         """Refuses data sets that Caffe's files do not have, before memory is allocated."""
         who = f"{self.path}: /{name.strip('/')}"
         shape, dtype, variable = described
@@ -185,7 +185,7 @@ class Contents:
             raise FormatError(f"{who} holds {dtype} in an unusual encoding, which is not read here")
         self.check_storage(data_set, described, who)
 
-    def check_storage(self, data_set: Any, described: DataSet, who: str) -> None:
+    def check_storage(self, data_set: Any, described: StoredData, who: str) -> None:
         """Refuses values in other files, packed by other filters, or larger than is allowed."""
         settings = data_set.get_create_plist()
         layout = settings.get_layout()
@@ -219,7 +219,7 @@ class Contents:
         self._file.visititems(count)
         return self._claimed.total + sum(sizes)
 
-    def _check_chunk(self, chunk: tuple[int, ...], described: DataSet, who: str) -> None:
+    def _check_chunk(self, chunk: tuple[int, ...], described: StoredData, who: str) -> None:
         size = prod(chunk) * described.dtype.itemsize
         rank = len(described.shape or ())
         if len(chunk) != rank or not 0 < size <= MAX_CHUNK_BYTES:
@@ -230,7 +230,7 @@ class Contents:
                 f"{self.limit:,}; {self._claimed.remedy(size)}"
             )
 
-    def _values(self, data_set: Any, described: DataSet) -> Iterator[np.ndarray]:
+    def _values(self, data_set: Any, described: StoredData) -> Iterator[np.ndarray]:
         shape, dtype, _ = described
         kind = data_set.get_type()
         for first, count in slabs(shape or (), dtype.itemsize, _chunk_rows(data_set)):
@@ -245,7 +245,7 @@ class Contents:
             yield piece
 
 
-def _memory(described: DataSet) -> int:
+def _memory(described: StoredData) -> int:
     return prod(described.shape or ()) * max(described.dtype.itemsize, MIN_WIDTH)
 
 

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from caffecompat.errors import FormatError
-from caffecompat.weights.hdf5_input.contents import KIND, Contents, DataSet
+from caffecompat.weights.hdf5_input.contents import KIND, Contents, StoredData
 from caffecompat.weights.zip_checks import library_errors
 
 MAX_REFERENCES = 400_000
@@ -79,7 +79,7 @@ class References:
             if count > MAX_REFERENCES:
                 raise FormatError(f"{who} holds {count:,} references, more than {MAX_REFERENCES:,}")
             dtype = np.dtype(data_set.get_type().dtype)
-            contents.check_storage(data_set, DataSet(shape, dtype, False), who)
+            contents.check_storage(data_set, StoredData(shape, dtype, False), who)
             values = np.empty(shape, dtype)
             if count:
                 data_set.read(h5py.h5s.ALL, h5py.h5s.ALL, values)

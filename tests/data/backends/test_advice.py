@@ -15,7 +15,7 @@ from caffecompat.data.backends.database import open_database, resume_database
 from caffecompat.errors import CaffeError, FormatError
 from tests.data.backends.lmdb_files import edit, everything, made
 from tests.data.databases import encoded_datum, write_records
-from tests.data.test_unfinished_output import RECORDS, begin, keys
+from tests.data.interrupted_writing import RECORDS, begin, keys
 from tests.net.nets import net
 
 DAMAGED = r"^(.*): the unfinished database is damaged and cannot be resumed: "

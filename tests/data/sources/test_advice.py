@@ -19,11 +19,9 @@ from caffecompat.data.sources.selected_records import read_selection
 from caffecompat.errors import CaffeError
 from caffecompat.weights.mean_file import write_mean
 from tests.data.databases import numbered
-from tests.data.sources.test_windows import image, layer, windows
-from tests.data.test_unfinished_output import RECORDS, begin
+from tests.data.interrupted_writing import RECORDS, begin
+from tests.data.sources.window_files import layer
 from tests.net.nets import net
-
-__all__ = ["image", "windows"]
 
 
 def read_windows(source: str, more: str, transform: str) -> None:

@@ -20,7 +20,7 @@ from caffecompat.data.sources.image_list import (
     read_names,
     read_tree,
 )
-from caffecompat.data.sources.image_samples import ImageSamples
+from caffecompat.data.sources.image_samples import ImageSamples, ListSettings
 from caffecompat.errors import CaffeError, DataError, FileProblem
 from tests.layers.messages import message
 from tests.sentences import assert_one_sentence
@@ -96,7 +96,7 @@ def test_bad_settings_are_one_sentence(listed: str, text: str, words: str) -> No
 
 def test_a_list_shorter_than_what_is_skipped() -> None:
     with pytest.raises(DataError, match="leaves out 3 images, but the list has 3"):
-        ImageSamples("list.txt", [Entry(b"a", 0)] * 3, skip=3)
+        ImageSamples("list.txt", [Entry(b"a", 0)] * 3, ListSettings(skip=3))
     with pytest.raises(DataError, match="the list is empty"):
         ImageSamples("list.txt", [])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -12,41 +11,9 @@ from caffecompat.data.loader.open_readers import open_window_reader
 from caffecompat.data.read_options import ReadOptions
 from caffecompat.data.sources.windows import place_window, read_windows
 from caffecompat.errors import CaffeError, DataError, FileProblem
-from caffecompat.proto.schema import Message
 from caffecompat.weights.mean_file import write_mean
-from tests.layers.messages import message
+from tests.data.sources.window_files import FILE, layer
 from tests.sentences import assert_one_sentence
-
-FILE = """# 0
-{image}
-3 20 31
-4
-3 0.9 2 4 13 15
-5 0.7 0 0 30 19
-1 0.1 10 8 29 19
-4 0.2 0 0 6 5
-"""
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    values = np.random.default_rng(0).integers(0, 256, (20, 31, 3), np.uint8)
-    assert cv2.imwrite(str(tmp_path / "a.png"), values)
-    return tmp_path / "a.png"
-
-
-@pytest.fixture
-def windows(image: Path, tmp_path: Path) -> str:
-    (tmp_path / "windows.txt").write_text(FILE.format(image=image))
-    return str(tmp_path / "windows.txt")
-
-
-def layer(source: str, more: str = "", transform: str = "crop_size: 9") -> Message:
-    text = (
-        f"window_data_param {{ source: '{source}' batch_size: 5 fg_fraction: 0.4 {more} }} "
-        f"transform_param {{ {transform} }}"
-    )
-    return message("WindowData", text, 2)
 
 
 def test_background_comes_first_with_label_0(windows: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import math
 import re
@@ -24,6 +23,7 @@ from tests.export.matconvnet.nets import (
     run,
     written,
 )
+from tests.sentences import assert_one_sentence
 
 scipy_io: Any = pytest.importorskip("scipy.io")
 
@@ -238,10 +238,15 @@ def test_damage_anywhere_is_one_sentence(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     scipy_io.savemat(buffer, {"layers": {"name": "a", "type": "b"}, "n": np.ones((2, 3))})
     path = tmp_path / "x.mat"
+    refused = 0
     for content in (good, buffer.getvalue()):
         step = max(1, len(content) // 300)
         for at in range(0, len(content), step):
             for damaged in (content[:at], content[:at] + b"\xff" + content[at + 1 :]):
                 path.write_bytes(damaged or b"MATLAB ")
-                with contextlib.suppress(CaffeError):
+                try:
                     read_source(path, None)
+                except CaffeError as error:
+                    assert_one_sentence(str(error))
+                    refused += 1
+    assert refused > 300

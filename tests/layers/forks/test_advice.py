@@ -165,7 +165,7 @@ SEGMENTATION = [
             "BN",
             [IMAGE],
             f"bn_param {{ {own} {other} }}",
-            "is not a setting of this BN layer; remove it",
+            ": from another Caffe version, not supported by this layer type; remove it",
             f"bn_param {{ {own} }}",
             dialect=dialect,
         )
@@ -218,6 +218,21 @@ SEGMENTATION = [
         "give both scale_h and scale_w, or scale",
         "upsample_param { scale_h: 2 scale_w: 3 }",
         "upsample_param { scale: 2 }",
+    ),
+    Case(
+        "Upsample",
+        [IMAGE, IMAGE],
+        "upsample_param { scale: 2 scale_h: 2 scale_w: 3 }",
+        "give scale, or scale_h and scale_w; both are set",
+        "upsample_param { scale_h: 2 scale_w: 3 }",
+        "upsample_param { scale: 2 }",
+    ),
+    Case(
+        "UpsampleDarknet",
+        [IMAGE],
+        "upsample_darknet_param { stride: 0 }",
+        "stride is 0, it must be positive",
+        "upsample_darknet_param { stride: 2 }",
     ),
     Case(
         "WarpCTCLoss",

@@ -323,10 +323,21 @@ def test_crops_find_their_offset(crop: str) -> None:
 
 def test_crops_that_cannot_be_aligned() -> None:
     definition, _ = parse_text(NET.format(crop="CROP", pad=0), "NetParameter")
-    definition.layer[0].convolution_param.kernel_size[:] = [5]
-    with pytest.raises(CaffeError, match="between the planes of 'u' and 'data' is -1, -1"):
+    first = definition.layer[0].convolution_param
+    first.kernel_size[:] = [5]
+    words = "between the planes of 'u' and 'data' is -1, -1; .*; give the convolutions .* more pad"
+    with pytest.raises(CaffeError, match=words):
         Net(definition)
+    first.pad[:] = [1]
+    assert Net(definition).blobs["b"].shape == (1, 1, 24, 26)
+    first.kernel_size[:], first.pad[:] = [2], [1]
+    with pytest.raises(CaffeError, match=r"is 1.5, 1.5; .*; use a Crop layer with offset"):
+        Net(definition)
+    definition.layer[7].type = "Crop"
+    definition.layer[7].crop_param.offset[:] = [1]
+    assert Net(definition).blobs["b"].shape == (1, 1, 24, 26)
     definition.layer[6].convolution_param.stride[:] = [4]
+    definition.layer[7].type = "CROP"
     with pytest.raises(CaffeError, match="planes of 'u' and 'data' have different scales, 0"):
         Net(definition)
 

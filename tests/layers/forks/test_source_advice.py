@@ -10,11 +10,11 @@ import pytest
 from caffecompat.data.codec.images import encode_image
 from caffecompat.errors import CaffeError, LayerError
 from caffecompat.weights.mean_file import write_mean
-from tests.data.test_annotated_data import images, write
+from tests.data.annotated_databases import images, write
 from tests.layers.advice import Case, Fix, check_advice, run_alone
+from tests.layers.forks.detectnet import labels, noise, settings
+from tests.layers.forks.documents import database, document, numbered
 from tests.layers.forks.region_sources import Entry, listed, picture
-from tests.layers.forks.test_detectnet import labels, noise, settings
-from tests.layers.forks.test_doc_data import database, document, numbered
 from tests.layers.messages import run
 from tests.net.nets import net
 

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import exp, log
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from caffecompat.errors import LayerError
+from tests.layers.forks.yolo_values import overlap, sigmoid, values
 from tests.layers.messages import made, run
-
-
-def values(shape: Sequence[int], seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(tuple(shape), generator=generator, dtype=torch.float64)
-
-
-def sigmoid(x: float) -> float:
-    return 1 / (1 + exp(-x))
-
-
-def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    sides = [
-        min(a[i] + a[i + 2] / 2, b[i] + b[i + 2] / 2)
-        - max(a[i] - a[i + 2] / 2, b[i] - b[i + 2] / 2)
-        for i in (0, 1)
-    ]
-    common = sides[0] * sides[1] if min(sides) > 0 else 0.0
-    return common / (a[2] * a[3] + b[2] * b[3] - common)
-
 
 # [class, x, y, width, height]; the second list has two objects of one cell, then the end.
 OBJECTS = torch.tensor(

@@ -9,7 +9,7 @@ import torch
 from torch import library
 
 from caffecompat.net.execution.compiled_pooling import max_pool, max_pool_gradient
-from tests.net.execution.test_fusing import convolution, net_of, pass_of, pooling
+from tests.net.execution.small_nets import convolution, net_of, pass_of, pooling
 
 OVERLAPPING = "kernel_size: 3 stride: 2"
 SETTINGS = [OVERLAPPING, f"{OVERLAPPING} pad: 2 round_mode: FLOOR"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from caffecompat.weights import load_weights, read_state
 from tests.solver.distributed.rank_processes import RankProcesses
-from tests.solver.distributed.test_ranks import write
+from tests.solver.distributed.small_run import write
 
 LAST = 40
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import lmdb
@@ -21,19 +20,9 @@ from caffecompat.solver import Solver
 from caffecompat.solver.estimate.memory import footprint
 from caffecompat.solver.setup.compute import ComputeOptions
 from tests.solver.caffe_log import Lines
+from tests.solver.estimate.plain_run import little_memory, write_plain
 from tests.solver.peak_memory import PeakMemory
-from tests.solver.small import NET, write_training
-
-PLAIN_NET = NET.replace('layer {{ name: "norm" type: "BatchNorm" bottom: "conv" top: "norm" }}', "")
-PLAIN_NET = PLAIN_NET.replace('"norm"', '"conv"')
-
-
-def write_plain(folder: Path, more: str = "random_seed: 7", batch: int = 6) -> Path:
-    """The small training without batch normalisation, with crops, flips and dropout."""
-    path = write_training(folder, more)
-    text = PLAIN_NET.format(folder=folder).replace("batch_size: 3", f"batch_size: {batch}")
-    (folder / "net.prototxt").write_text(text)
-    return path
+from tests.solver.small import write_training
 
 
 def test_what_is_coming(tmp_path: Path, lines: Lines) -> None:
@@ -176,20 +165,6 @@ def test_memory_on_a_gpu_is_as_foreseen(precision: str, tmp_path: Path) -> None:
 def test_there_is_some_memory_here() -> None:
     free = available(torch.device("cpu"))
     assert free is None or free > 1 << 20
-
-
-def little_memory(monkeypatch: pytest.MonkeyPatch, share: float) -> Callable[[Path], None]:
-    """Lets the machine have a share of what the training of a solver needs."""
-
-    def shrink(path: Path) -> None:
-        net = Net(path.with_name("net.prototxt"), phase="train", shapes_only=True)
-        need = footprint(net, history_slots=1, scratch=False)
-        free = int((need.fixed + share * need.activations) / 0.95) + 1
-        monkeypatch.setattr(
-            "caffecompat.solver.estimate.auto_iter_size.available", lambda device: free
-        )
-
-    return shrink
 
 
 def test_too_little_memory_is_foreseen(

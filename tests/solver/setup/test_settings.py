@@ -95,8 +95,11 @@ def test_a_prefix_of_windows_is_remarked() -> None:
     assert read.notes == []
 
 
-def test_fields_inside_a_net_are_its_layers_business() -> None:
-    settings('net_param { layer { name: "p" type: "Pooling" pooling_param { ceil_mode: true } } }')
+def test_fields_inside_a_net_are_left_to_its_layers() -> None:
+    net = 'net_param { layer { name: "p" type: "Pooling" pooling_param { ceil_mode: true } } }'
+    read = read_settings(parse_text(GOOD + net, "SolverParameter")[0])
+    assert read.message.net_param.layer[0].pooling_param.ceil_mode
+    assert read.notes == []
 
 
 @pytest.mark.parametrize("source", [None, 3, schema.new("NetParameter")])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,32 +13,8 @@ from caffecompat.cli.main import main
 from caffecompat.errors import SolverError
 from caffecompat.solver import Solver
 from caffecompat.solver.snapshots.prefix_lock import PrefixLock
-from tests.places import REPOSITORY
 from tests.solver.small import write_training
-
-ROOT = REPOSITORY
-
-HOLD = """
-import sys
-from caffecompat.solver.snapshots.prefix_lock import PrefixLock
-with PrefixLock(sys.argv[1], "other").held():
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
-
-
-def hold(prefix: Path) -> subprocess.Popen[str]:
-    """A process that holds the lock until it gets a line."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(prefix)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    return process
+from tests.solver.snapshots.held_lock import hold
 
 
 def test_a_second_training_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,8 +85,12 @@ def _bins(
 
 def _rounded_away(at: OnnxLayer, x: str) -> str:
     """C's ``round``, which moves halves away from zero."""
-    magnitude = at.node("Floor", at.node("Add", at.node("Abs", x), at.constant("half", 0.5)))
-    return at.node("Mul", magnitude, at.node("Sign", x))
+    size = at.node("Abs", x)
+    below = at.node("Floor", size)
+    # Not Floor(size + 0.5): with the largest number below 0.5 that sum is rounded to 1.
+    above = at.node("Mul", at.node("Sub", size, below), at.constant("two", 2))
+    nearest = at.node("Add", below, at.node("Floor", above))
+    return at.node("Mul", nearest, at.node("Sign", x))
 
 
 def _sums_from_the_corner(at: OnnxLayer) -> str:

@@ -42,11 +42,13 @@ def avoid_concatenations(graph: OnnxGraph) -> int:
 
 @dataclass(frozen=True)
 class _Concatenation:
-    """Attributes:
-    node: the Concat.
-    pooling: the pooling that alone reads it, if there is one.
-    convolutions: what reads it, or the pooling.
-    sizes: the channels of each part.
+    """A Concat that 1x1 convolutions alone read, itself or behind a pooling.
+
+    Attributes:
+        node: the Concat.
+        pooling: the pooling that alone reads it, if there is one.
+        convolutions: what reads it, or the pooling.
+        sizes: the channels of each part.
     """
 
     node: Node

@@ -55,7 +55,8 @@ class _Operators:
         (x,) = node.inputs
         band = _band(channels, settings["size"]) * (settings["alpha"] / settings["size"])
         base = self._add(
-            *("Conv", self._add("Mul", x, x)),
+            "Conv",
+            self._add("Mul", x, x),
             self._constant("band", band[:, :, None, None]),
             self._constant("k", np.full(channels, settings["bias"])),
             kernel_shape=[1, 1],

@@ -77,7 +77,7 @@ class EigenSpace:
 
 
 def changes_eigen(values: Values) -> Tensor:
-    """Whether any sample has a neutral coefficient of :func:`eigen` changed."""
+    """Whether any sample has a coefficient of :func:`eigen` that is not neutral."""
     import torch
 
     return torch.stack([values[name] != neutral(name) for name in EIGEN]).any()

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from caffecompat.layers._rounding import round_away
 from caffecompat.layers.forks.flow import _coefficients as coefficients
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def _draw(p: Distribution, numbers: Tensor, discount: Tensor, otherwise: float |
         if p.exp:
             value = value.exp()
     if p.discretize:
-        value = (value.abs() + 0.5).floor() * value.sign()
+        value = round_away(value)
     value = value * p.multiplier
     if otherwise is not None and p.kind.endswith("_bernoulli"):
         value = value.where(heads, otherwise)

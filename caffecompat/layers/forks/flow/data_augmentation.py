@@ -1,4 +1,4 @@
-"""DataAugmentation: FlowNet's random crops and colours of images, and its mean subtraction."""
+"""DataAugmentation of FlowNet: random crops and colours of images, and mean subtraction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downsample: FlowNet's weighted mean of pixels, with unknown values."""
+"""Downsample of FlowNet: the weighted mean of pixels, with unknown values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FlowNet's L1Loss: absolute or Euclidean errors of flow, with unknown values."""
+"""L1Loss of FlowNet: absolute or Euclidean errors of flow, with unknown values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LpqLoss: FlowNet's loss with two exponents."""
+"""LpqLoss of FlowNet: a loss with two exponents."""
 
 from __future__ import annotations
 

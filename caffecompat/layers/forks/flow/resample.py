@@ -1,4 +1,4 @@
-"""Resample: FlowNet's image resizing."""
+"""Resample of FlowNet: images resized."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, between, format_shape, register
+from caffecompat.layers._rounding import round_away
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +68,7 @@ class Resample(Layer):
         extent = x.shape[axis]
         exact = torch.float64 if x.dtype == torch.float64 else torch.float32
         source = torch.arange(count, device=x.device, dtype=exact) * own + (other / 2 - 0.5)
-        nearest = (source.abs() + 0.5).floor() * source.sign()
+        nearest = round_away(source)
         places = torch.arange(extent, device=x.device, dtype=exact)
         if self.kind == "NEAREST":
             return (places == nearest.clamp(0, extent - 1).unsqueeze(1)).to(x.dtype)

@@ -1,4 +1,4 @@
-"""Warp: PWC-Net's features, moved by a flow."""
+"""Warp of PWC-Net: features, moved by a flow."""
 
 from __future__ import annotations
 

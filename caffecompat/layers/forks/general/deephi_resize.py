@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
-from caffecompat.layers._repeatable_selection import resized, selected
+from caffecompat.layers._repeatable_gradients import resized, selected
 
 if TYPE_CHECKING:
     from torch import Tensor

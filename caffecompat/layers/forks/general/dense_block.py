@@ -24,7 +24,7 @@ class DenseBlock(Layer):
     transition reads all channels so far and appends growthRate more. With ``use_BC`` a 1 x 1
     convolution to 4 growthRate channels comes before it, and a normalisation and ReLU of these.
     Convolutions have padding 1 and 0, and no bias. In TRAIN with ``use_dropout``, new channels are
-    dropped with probability ``dropout_amount``, the others divided by 1 - it.
+    dropped with probability ``dropout_amount``, the others divided by 1 - dropout_amount.
 
     Parameters, each for all T transitions in turn: 3 x 3 weights, scales, shifts, running means,
     running variances; with use_BC 1 x 1 weights, scales, shifts, means and variances of the

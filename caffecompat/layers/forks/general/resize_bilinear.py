@@ -1,4 +1,4 @@
-"""ResizeBilinear: TensorFlow's bilinear resizing."""
+"""ResizeBilinear of Synopsys' Caffe: resizing as TensorFlow's, bilinear."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, register
-from caffecompat.layers._repeatable_selection import selected
+from caffecompat.layers._repeatable_gradients import selected
 from caffecompat.layers.forks.general._axis_resizing import AxisResizing
 
 if TYPE_CHECKING:

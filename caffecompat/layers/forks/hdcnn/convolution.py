@@ -1,4 +1,4 @@
-"""Convolution of HD-CNN with a weight that is put together from a codebook."""
+"""Convolution of HD-CNN: its weight is put together from a codebook."""
 
 from __future__ import annotations
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._bad_index import explaining_bad_index
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
-from caffecompat.layers._repeatable_selection import gathered, selected
+from caffecompat.layers._repeatable_gradients import gathered, selected
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +41,6 @@ class BoxUpsample(Layer):
         self.channels, self.size = int(p.channels), (int(p.height), int(p.width))
 
     def forward(self, maps: Tensor, boxes: Tensor) -> Tensor:
-
         self._check_shapes(maps, boxes)
         rows = boxes.detach().reshape(boxes.shape[0], 6)
         planes = self._planes(maps, rows)
@@ -65,12 +65,9 @@ class BoxUpsample(Layer):
         count = maps.shape[1]
         first = rows[:, :1].long() * count + rows[:, 1:2].long() * self.channels
         index = first + torch.arange(self.channels, device=maps.device)
-        try:
+        sentence = f"a box names a map or a group of channels beyond {format_shape(maps.shape)}"
+        with explaining_bad_index(self, sentence):
             chosen = selected(maps.flatten(2).flatten(0, 1), 0, index.flatten())
-        except IndexError:
-            self.refuse(
-                f"a box names a map or a group of channels beyond {format_shape(maps.shape)}"
-            )
         return chosen.unflatten(0, index.shape)
 
     def _check_shapes(self, maps: Tensor, boxes: Tensor) -> None:

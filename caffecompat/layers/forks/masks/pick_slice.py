@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._bad_index import explaining_bad_index
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
-from caffecompat.layers._repeatable_selection import gathered
+from caffecompat.layers._repeatable_gradients import gathered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,12 +48,9 @@ class PickSlice(Layer):
         first = group.detach().reshape(-1, 1).long() * self.channels
         index = first + torch.arange(self.channels, device=x.device)
         index = index.reshape(*index.shape, *(1,) * (x.dim() - 2))
-        try:
+        with explaining_bad_index(
+            self,
+            f"the second bottom has a number that is none of the {x.shape[1]} // "
+            f"{self.channels} groups of channels",
+        ):
             return gathered(x, 1, index.expand(x.shape[0], self.channels, *x.shape[2:]))
-        except (IndexError, RuntimeError) as problem:
-            if "out of bounds" not in str(problem):
-                raise
-            self.refuse(
-                f"the second bottom has a number that is none of the {x.shape[1]} // "
-                f"{self.channels} groups of channels"
-            )

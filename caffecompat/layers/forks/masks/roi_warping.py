@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._bad_index import explaining_bad_index
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
-from caffecompat.layers._repeatable_selection import gathered, selected
+from caffecompat.layers._repeatable_gradients import gathered, selected
+from caffecompat.layers._rounding import round_away
 from caffecompat.layers._surrogate_gradient import with_gradient_of
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class ROIWarping(Layer):
         rows = regions.reshape(regions.shape[0], 5)
         image = rows[:, 0].detach().long()
         scaled = rows[:, 1:] * self.scale
-        corners = with_gradient_of(_round(scaled.detach()), scaled)
+        corners = with_gradient_of(round_away(scaled.detach()), scaled)
         y = _points(corners[:, 1], corners[:, 3], self.size[0])
         x = _points(corners[:, 0], corners[:, 2], self.size[1])
         height, width = features.shape[2:]
@@ -76,10 +78,9 @@ class ROIWarping(Layer):
     ) -> list[Tensor]:
         """The features at the four neighbours, each (R, C, pooled_h, pooled_w)."""
         width = features.shape[3]
-        try:
+        sentence = f"a region names an image beyond the {features.shape[0]} of the batch"
+        with explaining_bad_index(self, sentence):
             planes = selected(features.flatten(2), 0, image)
-        except IndexError:
-            self.refuse(f"a region names an image beyond the {features.shape[0]} of the batch")
         found = []
         for y in rows:
             for x in columns:
@@ -87,15 +88,6 @@ class ROIWarping(Layer):
                 index = index.unsqueeze(1).expand(-1, features.shape[1], -1)
                 found.append(gathered(planes, 2, index).unflatten(2, self.size))
         return found
-
-
-def _round(x: Tensor) -> Tensor:
-    """Ties away from 0, as C's round."""
-    import torch
-
-    size = x.abs()
-    below = size.floor()
-    return torch.copysign(below + (size - below >= 0.5).to(x.dtype), x)
 
 
 def _points(start: Tensor, end: Tensor, count: int) -> Tensor:

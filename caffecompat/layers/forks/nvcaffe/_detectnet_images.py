@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.codec.images import opencv
+from caffecompat.data.rounding import round_away
 from caffecompat.proto.schema import Message
 
 Floats = NDArray[np.float32]
@@ -68,12 +69,12 @@ def drawn_changes(p: Message, size: Size, crop: Size, numbers: Sequence[float]) 
     angle = (turn - 0.5) * 2 * p.max_rotate_degree if turn_happens else 0.0
     if scale_happens:
         factor = p.scale_min + (p.scale_max - p.scale_min) * scale
-        size = (_rounded(size[0] * factor), _rounded(size[1] * factor))
+        size = (round_away(size[0] * factor), round_away(size[1] * factor))
     before = _turned_size(size, angle) if abs(angle) > _LEAST_ANGLE else size
     shift = (int(p.shift_x), int(p.shift_y)) if crop_happens else (0, 0)
     shares = place if crop_happens else (0.5, 0.5)
     offset = [
-        _rounded(share * (extent - wanted + moved) - moved // 2)
+        round_away(share * (extent - wanted + moved) - moved // 2)
         for share, extent, wanted, moved in zip(shares, before, crop, shift, strict=True)
     ]
     return Changes(
@@ -145,11 +146,6 @@ def _cropped(pixels: Floats, offset: Size, crop: Size) -> Floats:
             pixels[rows, columns]
         )
     return result
-
-
-def _rounded(value: float) -> int:
-    """The nearest whole number; halves away from 0."""
-    return floor(abs(value) + 0.5) * (1 if value >= 0 else -1)
 
 
 def _corners(centre: tuple[float, float], size: Size, angle: float) -> NDArray[np.float64]:

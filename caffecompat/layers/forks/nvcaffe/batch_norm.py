@@ -1,4 +1,4 @@
-"""NVCaffe's BatchNorm, with a factor and a summand per channel."""
+"""BatchNorm of NVCaffe: normalisation with a factor and a summand per channel."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
-"""NVCaffe's L1Loss, which DetectNet uses."""
+"""L1Loss of NVCaffe: the absolute errors that DetectNet learns from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._base import Message, Shape, register
+from caffecompat.layers._base import Message, register
 from caffecompat.layers._loss import Loss
 from caffecompat.layers._loss_reduction import LossReduction
 
@@ -27,9 +26,6 @@ class DetectNetL1Loss(Loss):
     def fits(cls, message: Message) -> bool | None:
         """FlowNet's L1Loss has settings, or one bottom."""
         return len(message.bottom) != 1 and not message.HasField("l1_loss_param")
-
-    def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        pass
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         self.check_items(a, b)

@@ -34,11 +34,6 @@ def columns(regions: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tens
     return image.long(), (x1, y1, x2, y2)
 
 
-def round_away(x: Tensor) -> Tensor:
-    """C's ``round``: halves are rounded away from zero; torch rounds them to even numbers."""
-    return (x.abs() + 0.5).floor().copysign(x)
-
-
 def padded(
     corners: tuple[Tensor, Tensor, Tensor, Tensor], ratio: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._repeatable_selection import selected
+from caffecompat.layers._repeatable_gradients import selected
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -29,8 +29,8 @@ class _Labelled:
     """Anchors with labels: 1 for objects, 0 for background, -1 for those that do not count.
 
     Attributes:
-        labels: (n), float.
-        best: (n) int64, the object that each anchor overlaps most.
+        labels: (n,), float.
+        best: (n,) int64, the object that each anchor overlaps most.
     """
 
     labels: Tensor

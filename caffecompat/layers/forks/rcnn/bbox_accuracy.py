@@ -42,7 +42,6 @@ class BboxAccuracy(Layer):
     def forward(
         self, deltas: Tensor, regions: Tensor, matched: Tensor
     ) -> Tensor | tuple[Tensor, Tensor]:
-
         rows = regions.shape[0]
         self.check(
             regions.numel() == 5 * rows

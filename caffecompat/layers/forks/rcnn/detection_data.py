@@ -183,14 +183,14 @@ def _given(p: Message, name: str) -> float | None:
 
 
 def _rounded(value: float) -> int:
-    from caffecompat.data.transforms.region_crops import whole
+    from caffecompat.data.rounding import round_away
 
-    return whole(value / 32) * 32
+    return round_away(value / 32) * 32
 
 
 def _resized(p: Message, own: Size, factor: float) -> Size:
     """The size of an image before it is placed."""
-    from caffecompat.data.transforms.region_crops import whole
+    from caffecompat.data.rounding import round_away
 
     if p.HasField("resize_width"):
         return (int(p.resize_height), int(p.resize_width))
@@ -199,7 +199,7 @@ def _resized(p: Message, own: Size, factor: float) -> Size:
         scale = p.resize_ratio
     elif p.HasField("short_size"):
         scale = _rounded(p.short_size * factor) / min(own)
-    return (max(whole(own[0] * scale), 1), max(whole(own[1] * scale), 1))
+    return (max(round_away(own[0] * scale), 1), max(round_away(own[1] * scale), 1))
 
 
 def _canvas(p: Message, own: Size, factor: float) -> Size:

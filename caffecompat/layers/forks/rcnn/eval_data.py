@@ -70,14 +70,14 @@ class EvalData(RegionSource):
 
 
 def _resized(p: Message, own: Size) -> Size:
+    from caffecompat.data.rounding import round_away
     from caffecompat.data.sources.region_images import rounded_size
-    from caffecompat.data.transforms.region_crops import whole
 
     if p.HasField("resize_width") and p.HasField("resize_height"):
         return rounded_size((p.resize_height, p.resize_width))
     if p.HasField("short_size") and p.HasField("long_size"):
         scale = p.short_size / min(own)
         longest = int(p.long_size)
-        own = (min(whole(own[0] * scale), longest), min(whole(own[1] * scale), longest))
+        own = (min(round_away(own[0] * scale), longest), min(round_away(own[1] * scale), longest))
     height, width = rounded_size(own)
     return (max(height, 32), max(width, 32))

@@ -9,7 +9,11 @@ from caffecompat.layers.forks.rcnn._anchors import base_anchors, round_half_up
 from caffecompat.layers.forks.rcnn._proposals import ImageProposals, ProposalSettings
 
 _OTHER_FIELDS = (
-    *("anchor_base_size", "anchor_ratio", "anchor_scale", "max_rois", "rpn_min_size"),
+    "anchor_base_size",
+    "anchor_ratio",
+    "anchor_scale",
+    "max_rois",
+    "rpn_min_size",
     "rpn_nms_thresh",
 )
 
@@ -49,7 +53,11 @@ class Proposal(ImageProposals):
         )
         anchors = base_anchors(p.base_size, p.ratio, p.scale, round_half_up)
         self.made = ProposalSettings(
-            *(anchors, p.feat_stride, p.pre_nms_topn, p.post_nms_topn, p.nms_thresh),
+            anchors,
+            p.feat_stride,
+            p.pre_nms_topn,
+            p.post_nms_topn,
+            p.nms_thresh,
             least=p.min_size,
             drops_small=False,
             two_scales=True,

@@ -45,7 +45,11 @@ class Proposal(ImageProposals):
         scales = (8, 16, 32) if p.anchor_scale == _THREE else (32,)
         anchors = base_anchors(p.anchor_base_size, ratios, scales, round_half_up)
         self.made = ProposalSettings(
-            *(anchors, p.feat_stride, p.pre_nms_topn, p.max_rois, p.rpn_nms_thresh),
+            anchors,
+            p.feat_stride,
+            p.pre_nms_topn,
+            p.max_rois,
+            p.rpn_nms_thresh,
             least=p.rpn_min_size,
         )
         self.with_scores = len(message.top) > 1

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, exactly, register
-from caffecompat.layers._repeatable_selection import selected
+from caffecompat.layers._repeatable_gradients import selected
+from caffecompat.layers._rounding import round_away
 from caffecompat.layers.forks.rcnn._regions import (
     check_regions,
     columns,
     naming_bad_images,
-    round_away,
 )
 
 if TYPE_CHECKING:

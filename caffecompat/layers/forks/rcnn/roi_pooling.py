@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, exactly, register
+from caffecompat.layers._rounding import round_away
 from caffecompat.layers.forks.rcnn._range_maximum import rectangle_maxima
 from caffecompat.layers.forks.rcnn._regions import (
     check_images,
     check_regions,
     columns,
     padded,
-    round_away,
 )
 
 if TYPE_CHECKING:

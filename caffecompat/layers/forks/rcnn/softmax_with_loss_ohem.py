@@ -1,4 +1,4 @@
-"""SoftmaxWithLossOHEM of R-FCN: SoftmaxWithLoss that also tells the loss of each label."""
+"""SoftmaxWithLossOHEM of R-FCN: the loss of SoftmaxWithLoss, and that of each label."""
 
 from __future__ import annotations
 

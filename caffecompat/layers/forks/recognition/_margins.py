@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from caffecompat.layers._base import Layer, Message, Shape, between, exactly
 from caffecompat.layers._class_labels import ClassLabels
+from caffecompat.proto.schema import enum_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +36,7 @@ class MarginProduct(Layer):
         self.check(first == 1, f"axis is {p.axis}, it must be 1: one label for each feature")
         self.classes = p.num_output
         self.class_labels = ClassLabels(self.classes, can_ignore=False)
-        self.margin = p.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[p.type].name
+        self.margin = enum_name(p, "type")
         self.base, self.gamma, self.power = p.base, p.gamma, p.power
         self.iteration, self.least = p.iteration, p.lambda_min
         return (self.classes, prod(bottom[first:]))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers._class_labels import ClassLabels
 from caffecompat.layers._loss import Loss, naming_bad_labels
 from caffecompat.layers._loss_reduction import LossReduction
-from caffecompat.layers._repeatable_selection import added_up
+from caffecompat.layers._repeatable_gradients import added_up
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,8 +32,6 @@ class CenterLoss(Loss):
     batch_coupling = "divides the gradients of its centers by counts in the whole batch"
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        from math import prod
-
         p = message.center_loss_param
         self.check(p.num_output > 0, "num_output is missing or 0, it must be positive")
         self.check(

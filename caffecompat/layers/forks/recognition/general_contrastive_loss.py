@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers._base import Message, Shape, between, register
@@ -47,8 +48,6 @@ class GeneralContrastiveLoss(Loss):
     differentiable = (True, False, False)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        from math import prod
-
         self.chosen = message.general_contrastive_loss_param
         self.check(
             not self.chosen.add_intra_mae,

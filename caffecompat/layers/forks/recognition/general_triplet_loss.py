@@ -1,4 +1,4 @@
-"""GeneralTripletLoss on distances to class centres (NormFace)."""
+"""GeneralTripletLoss of NormFace: a loss on distances to class centres."""
 
 from __future__ import annotations
 

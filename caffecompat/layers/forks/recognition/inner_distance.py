@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers._base import ALONG_BATCH, Layer, Message, Shape, between, register
@@ -31,8 +32,6 @@ class InnerDistance(Layer):
     differentiable = (True, True, False)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        from math import prod
-
         p = message.inner_distance_param
         self.first = self.axis(p.axis, bottoms[0])
         self.batch_coupling = ALONG_BATCH if self.first == 0 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers._base import Layer, Message, Shape, between, exactly, register
@@ -29,8 +30,6 @@ class LabelSpecificAdd(Layer):
     differentiable = (True, False)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        from math import prod
-
         self.chosen = message.label_specific_add_param
         self.changes = self.chosen.HasField("bias_base")
         self.second = len(message.top) > 1

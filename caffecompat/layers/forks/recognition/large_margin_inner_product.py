@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, between, register
 from caffecompat.layers._loss import naming_bad_labels
-from caffecompat.layers._repeatable_selection import selected
+from caffecompat.layers._repeatable_gradients import selected
 from caffecompat.layers.forks.recognition._margins import MarginProduct, with_margin
 
 if TYPE_CHECKING:

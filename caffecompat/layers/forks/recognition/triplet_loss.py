@@ -1,4 +1,4 @@
-"""TripletLoss on anchors, positives and negatives."""
+"""TripletLoss: a loss on anchors, positives and negatives."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 
 from caffecompat.layers._base import Layer, Message, Shape, format_shape
+from caffecompat.layers.forks._other_fields import refuse_other_fields
 
 
 def check_bn(layer: Layer, p: Message, settings: Set[str], bottom: Shape) -> None:
@@ -15,11 +16,7 @@ def check_bn(layer: Layer, p: Message, settings: Set[str], bottom: Shape) -> Non
         settings: the fields of it that the definition of ``layer`` has.
         bottom: the shape of the bottom.
     """
-    unknown = [field.name for field, _ in p.ListFields() if field.name not in settings]
-    layer.check(
-        not unknown,
-        f"bn_param: {', '.join(unknown)} is not a setting of this BN layer; remove it",
-    )
+    refuse_other_fields(layer, "bn_param", p, settings)
     layer.check(
         len(bottom) > 1, f"the bottom is {format_shape(bottom)}, it needs channels along axis 1"
     )

@@ -49,13 +49,17 @@ class GeometricCrop(Layer):
         asker.check(
             all(factor == 1 for factor in across.scale),
             f"the planes of {names} have different scales, "
-            f"{float(across.scale[0]):g} and {float(across.scale[1]):g}",
+            f"{float(across.scale[0]):g} and {float(across.scale[1]):g}; resize one of them first, "
+            "with a Deconvolution layer",
         )
         offsets = [-shift for shift in across.shift]
+        remedy = "use a Crop layer with offset"
+        if min(offsets) < 0:
+            remedy = "give the convolutions between them more pad"
         asker.check(
             all(offset >= 0 and offset.denominator == 1 for offset in offsets),
             f"the offset between the planes of {names} is {float(offsets[0]):g}, "
-            f"{float(offsets[1]):g}; it must be a whole number, 0 or more",
+            f"{float(offsets[1]):g}; it must be a whole number, 0 or more; {remedy}",
         )
         return int(offsets[0]), int(offsets[1])
 

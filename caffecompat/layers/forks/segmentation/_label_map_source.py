@@ -83,9 +83,8 @@ class LabelMapSource(BatchSource):
         size = self.settings_read.crop or self.settings_read.size
         if size is None:
             self.refuse_unknown_shape(message, "there is no crop, nor new_height and new_width")
-            raise AssertionError("refused")
-        color = getattr(message, self.batch_param).is_color
-        return (self.rows(message), 3 if color else 1, *size)
+        colour = getattr(message, self.batch_param).is_color
+        return (self.rows(message), 3 if colour else 1, *size)
 
     def read(self, index: int) -> Sequence[Array]:
         batch = self._batch(index, False)

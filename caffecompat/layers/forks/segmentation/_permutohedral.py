@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._repeatable_selection import added_up
+from caffecompat.layers._repeatable_gradients import added_up
 
 if TYPE_CHECKING:
     from torch import Tensor

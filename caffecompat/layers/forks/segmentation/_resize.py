@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._repeatable_selection import resized
+from caffecompat.layers._repeatable_gradients import resized
 
 if TYPE_CHECKING:
     from torch import Tensor

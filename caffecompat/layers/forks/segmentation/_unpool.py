@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._bad_index import explaining_bad_index
 from caffecompat.layers._base import Layer, format_shape
 
 if TYPE_CHECKING:
@@ -25,13 +26,10 @@ def put_at_mask(layer: Layer, x: Tensor, mask: Tensor, height: int, width: int) 
         "must be the mask of a MAX pooling, in the shape of the first",
     )
     y = x.new_zeros(*x.shape[:2], height * width)
-    try:
+    with explaining_bad_index(
+        layer,
+        f"the mask points outside of the top's plane {height}x{width}; its size must be that "
+        "of the bottom of the Pooling layer",
+    ):
         y = y.scatter(2, mask.detach().long().flatten(2), x.flatten(2))
-    except (IndexError, RuntimeError) as problem:
-        if "out of bounds" not in str(problem):
-            raise
-        layer.refuse(
-            f"the mask points outside of the top's plane {height}x{width}; its size must be that "
-            "of the bottom of the Pooling layer"
-        )
     return y.unflatten(2, (height, width))

@@ -1,4 +1,4 @@
-"""SigmoidCrossEntropyLoss of HED, which balances edges and other pixels."""
+"""SigmoidCrossEntropyLoss of HED: edges and other pixels have equal weight."""
 
 from __future__ import annotations
 

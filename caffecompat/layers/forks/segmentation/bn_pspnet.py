@@ -1,4 +1,4 @@
-"""BN with four blobs: slope, bias, running mean and running variance."""
+"""BN of DeepLab and PSPNet: four blobs, slope, bias, running mean and running variance."""
 
 from __future__ import annotations
 

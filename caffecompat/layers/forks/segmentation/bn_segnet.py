@@ -1,4 +1,4 @@
-"""BN with two blobs: scale and shift; its statistics are always those of the batch."""
+"""BN of SegNet: two blobs, scale and shift; its statistics are always those of the batch."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from caffecompat.reporting.units import counted
 
 if TYPE_CHECKING:
     from caffecompat.data.loader.prefetch import BatchReader
-    from caffecompat.data.sources.documents import ColorJitter, Linear
+    from caffecompat.data.sources.documents import ColourJitter, Linear
     from caffecompat.layers._base import Array
 
 _SEVERAL = ("weights", "weights_by_size", "enforce_epochs", "in_order", "no_wrap")
@@ -88,10 +88,10 @@ class DocData(BatchSource):
             place=message.name,
         )
 
-    def _steps(self, p: Message) -> list[Linear | ColorJitter]:
-        from caffecompat.data.sources.documents import ColorJitter, Linear
+    def _steps(self, p: Message) -> list[Linear | ColourJitter]:
+        from caffecompat.data.sources.documents import ColourJitter, Linear
 
-        found: list[Linear | ColorJitter] = []
+        found: list[Linear | ColourJitter] = []
         for number, step in enumerate(p.params, 1):
             given = [field.name for field, _ in step.ListFields()]
             self.check(
@@ -104,7 +104,7 @@ class DocData(BatchSource):
                 found.append(Linear(tuple(linear.shift) or (0.0,), tuple(linear.scale) or (1.0,)))
             else:
                 jitter = step.color_jitter_params
-                found.append(ColorJitter(jitter.mean, jitter.sigma))
+                found.append(ColourJitter(jitter.mean, jitter.sigma))
         return found
 
     def path(self, message: Message) -> str:

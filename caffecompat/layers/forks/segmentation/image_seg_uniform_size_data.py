@@ -66,7 +66,6 @@ class ImageSegUniformSizeData(LabelMapSource):
     def shape_from_definition(self, message: Message) -> Shape:
         if self.settings_read.crop is None:
             self.refuse_unknown_shape(message, "there is no crop")
-            raise AssertionError("refused")
         channels = 1 if message.transform_param.force_gray else 3
         return (self.rows(message), channels, *self.settings_read.crop)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers._base import Layer, Message, Shape, between, format_shape, register
 from caffecompat.layers.forks.general._fading_resize import resize_along
+from caffecompat.proto.schema import enum_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,11 +39,7 @@ class ResizeSquare(Layer):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.resize_param
-        self.function = (
-            p.DESCRIPTOR.fields_by_name["function_type"]
-            .enum_type.values_by_number[p.function_type]
-            .name
-        )
+        self.function = enum_name(p, "function_type")
         self.nearest = _nearest() if p.intepolation_type == 1 else None
         self.size, self.factor = int(p.output_size), float(p.resize_factor)
         if self.function == "BLOB_ALIGN":

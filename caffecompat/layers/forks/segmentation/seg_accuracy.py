@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._bad_index import explaining_bad_index
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
 from caffecompat.layers._class_labels import ClassLabels
 
@@ -68,13 +69,12 @@ class SegAccuracy(Layer):
         import torch
 
         matrix = torch.zeros(classes, classes, dtype=torch.float64, device=truth.device)
-        try:
+        with explaining_bad_index(
+            self,
+            f"a label lies outside 0 to {classes - 1}, the classes of its scores; a missing "
+            "ignore_label?",
+        ):
             matrix = matrix.index_put((truth, predicted), kept.to(matrix.dtype), accumulate=True)
-        except IndexError:
-            self.refuse(
-                f"a label lies outside 0 to {classes - 1}, the classes of its scores; a missing "
-                "ignore_label?"
-            )
         if self.keeps_state and not truth.is_meta:
             self.state = matrix = matrix if self.state is None else matrix + self.state
         return matrix

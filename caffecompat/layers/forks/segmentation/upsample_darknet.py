@@ -19,4 +19,4 @@ class UpsampleDarknet(NearestUpsample):
     fork_fields = ("upsample_darknet_param",)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        self.repeat(message.upsample_darknet_param.stride)
+        self.repeat(message.upsample_darknet_param.stride, "stride")

@@ -1,4 +1,4 @@
-"""Upsample without a mask, and UpsampleDarknet: each element repeated."""
+"""Upsample of YOLOv3: each element repeated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, format_shape, register
-from caffecompat.layers._repeatable_selection import selected
+from caffecompat.layers._repeatable_gradients import selected
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,9 +18,9 @@ class NearestUpsample(Layer):
     in_place = False
     scale: int
 
-    def repeat(self, scale: int) -> None:
-        """Sets the factor of both axes."""
-        self.check(scale > 0, f"scale is {scale}, it must be positive")
+    def repeat(self, scale: int, field: str) -> None:
+        """Sets the factor of both axes, which ``field`` of the definition gives."""
+        self.check(scale > 0, f"{field} is {scale}, it must be positive")
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,4 +58,4 @@ class DarknetUpsample(NearestUpsample):
             f"{', '.join(others)} is a setting of the Upsample layer with a pooling mask; give the "
             "mask as second bottom, or scale alone",
         )
-        self.repeat(p.scale if p.HasField("scale") else 1)
+        self.repeat(p.scale if p.HasField("scale") else 1, "scale")

@@ -1,4 +1,4 @@
-"""Upsample with a pooling mask: the counterpart of MAX pooling."""
+"""Upsample of SegNet: the counterpart of MAX pooling, with its mask."""
 
 from __future__ import annotations
 
@@ -35,14 +35,16 @@ class SegNetUpsample(Layer):
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.upsample_param
         pair = p.HasField("scale_h") or p.HasField("scale_w")
-        self.check(not (pair and p.HasField("scale")), "scale and scale_h, scale_w exclude others")
+        self.check(
+            not (pair and p.HasField("scale")), "give scale, or scale_h and scale_w; both are set"
+        )
         self.check(
             not pair or (p.HasField("scale_h") and p.HasField("scale_w")),
             "give both scale_h and scale_w, or scale",
         )
         scale = p.scale if p.HasField("scale") else 2
         self.scale = (p.scale_h, p.scale_w) if pair else (scale, scale)
-        self.check(min(self.scale) > 0, "its scale must be positive")
+        self.check(min(self.scale) > 0, "scale, scale_h and scale_w must be positive")
         self.less = (int(p.pad_out_h), int(p.pad_out_w))
         self.check(
             not any(self.less) or self.scale == (2, 2), "pad_out_h and pad_out_w need scale 2"

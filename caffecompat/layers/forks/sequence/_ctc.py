@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from caffecompat.layers._repeatable_selection import gathered
+from caffecompat.layers._repeatable_gradients import gathered
 
 if TYPE_CHECKING:
     from torch import Tensor

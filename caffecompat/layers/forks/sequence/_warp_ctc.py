@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._bad_index import explaining_bad_index
 from caffecompat.layers._loss import Loss
 from caffecompat.layers.forks.sequence._ctc import Sequences, negative_log_likelihood
 
@@ -24,9 +25,6 @@ class WarpCTC(Loss):
     def check_labels(self, scores: Tensor, labels: Tensor) -> None:
         """Refuses, on a CPU, labels that are no class of ``scores`` (T, N, C)."""
         classes = scores.shape[2]
-        try:
+        sentence = f"a label lies outside 0 to {classes - 1}, the classes of its scores"
+        with explaining_bad_index(self, sentence):
             scores.detach()[0, 0].gather(0, labels.flatten())
-        except (IndexError, RuntimeError) as problem:
-            if "out of bounds" not in str(problem):
-                raise
-            self.refuse(f"a label lies outside 0 to {classes - 1}, the classes of its scores")

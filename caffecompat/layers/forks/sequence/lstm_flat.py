@@ -1,4 +1,4 @@
-"""LSTM with lstm_param: the layer of caffe-lstm under the name of BVLC's."""
+"""LSTM of xuzhenqi and mini-caffe: the layer of caffe-lstm under the name of BVLC's."""
 
 from __future__ import annotations
 

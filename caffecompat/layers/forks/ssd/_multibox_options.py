@@ -12,6 +12,7 @@ from caffecompat.data.boxes import Boxes
 from caffecompat.layers._base import Message
 from caffecompat.layers.forks.ssd._matching import MatchOptions
 from caffecompat.layers.forks.ssd._mining import MiningOptions
+from caffecompat.proto.schema import enum_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +64,7 @@ class MultiBoxOptions:
     @classmethod
     def from_message(cls, p: Message) -> MultiBoxOptions:
         return cls(
-            code=code_name(p),
+            code=enum_name(p, "code_type"),
             squared=p.loc_loss_type == p.L2,
             logistic=p.conf_loss_type == p.LOGISTIC,
             location_weight=p.loc_weight,
@@ -125,9 +126,3 @@ class Examples:
     labels: Indices
     negative_images: Indices
     negative_boxes: Indices
-
-
-def code_name(message: Message) -> str:
-    """The name of the ``code_type`` of a message."""
-    field = message.DESCRIPTOR.fields_by_name["code_type"]
-    return str(field.enum_type.values_by_number[message.code_type].name)

@@ -102,10 +102,11 @@ class PriorGrid(Layer):
         step_height, step_width = self.steps((height, width), (image_height, image_width))
         exact, device = torch.float64, features.device
         # The centres are rounded to 32 bits, what follows is not, as in SSD.
-        y = _rounded((torch.arange(height, dtype=exact, device=device) + self.offset) * step_height)
-        x = _rounded((torch.arange(width, dtype=exact, device=device) + self.offset) * step_width)
+        i, j = (torch.arange(extent, dtype=exact, device=device) for extent in (height, width))
+        y = _rounded_values((i + self.offset) * step_height)
+        x = _rounded_values((j + self.offset) * step_width)
         rows = [_edges(x + box.x, box.width / 2) / image_width for box in self.boxes]
-        lower = _rounded((torch.arange(height, dtype=exact, device=device) + 1) * step_height)
+        lower = _rounded_values((i + 1) * step_height)
         columns = [
             _edges((lower if box.at_lower_edge else y) + box.y, box.height / 2) / image_height
             for box in self.boxes
@@ -126,7 +127,7 @@ class PriorGrid(Layer):
         """The distances of positions of a map with extents ``size``, in pixels."""
         if self.step[0]:
             return self.step
-        return _single(image[0] / size[0]), _single(image[1] / size[1])
+        return rounded(image[0] / size[0]), rounded(image[1] / size[1])
 
     def _variances(self, boxes: Tensor) -> Tensor:
         import torch
@@ -143,12 +144,13 @@ def _edges(centres: Tensor, half: float) -> Tensor:
     return torch.stack([centres - half, centres + half])
 
 
-def _rounded(values: Tensor) -> Tensor:
+def _rounded_values(values: Tensor) -> Tensor:
     """Values of 64 bits, rounded to 32 bits."""
     import torch
 
     return values.to(torch.float32).to(torch.float64)
 
 
-def _single(value: float) -> float:
+def rounded(value: float) -> float:
+    """A number of 64 bits, rounded to 32 bits."""
     return float(np.float32(value))

@@ -12,7 +12,7 @@ import numpy as np
 from caffecompat.data.transforms import batch_samplers, box_resize, colour_distortion, image_noise
 from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers._batch_source import BatchSource
-from caffecompat.layers.forks.ssd._fields import refuse_other_fields
+from caffecompat.layers.forks._other_fields import refuse_other_fields
 
 if TYPE_CHECKING:
     from caffecompat.data.advice import MissingInput

@@ -12,7 +12,7 @@ from caffecompat.data.boxes import falling, overlaps
 from caffecompat.data.image_sizes import ImageSize, read_image_sizes
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
 from caffecompat.layers._batch_source import errors_at
-from caffecompat.layers.forks.ssd._fields import refuse_other_fields
+from caffecompat.layers.forks._other_fields import refuse_other_fields
 from caffecompat.layers.forks.ssd._ground_truth import Truth, read_truth
 from caffecompat.layers.forks.ssd._pixels import to_pixels
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from caffecompat.layers._base import Layer, Message, Shape, between, format_shape, register
 from caffecompat.layers._batch_source import errors_at
+from caffecompat.layers.forks._other_fields import refuse_other_fields
 from caffecompat.layers.forks.ssd._box_codes import decode, split_priors
 from caffecompat.layers.forks.ssd._detection_files import FORMATS, SAVE_FIELDS, DetectionFiles
 from caffecompat.layers.forks.ssd._detections import DetectionOptions, Floats, detect
-from caffecompat.layers.forks.ssd._fields import refuse_other_fields
-from caffecompat.layers.forks.ssd._multibox_options import code_name
+from caffecompat.proto.schema import enum_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,14 +34,13 @@ _CORNERS = (0, 1, 2, 1, 2, 3, 0, 3)
 
 @register("DetectionOutput", fork="SSD, RefineDet, TextBoxes++")
 class DetectionOutput(Layer):
-    """Rows [image, class, score, xmin, ymin, xmax, ymax], relative to the image; the top is
-    (1, 1, K, 7).
+    """Rows [image, class, score, xmin, ymin, xmax, ymax], relative to the image.
 
-    Bottoms: locations (N, 4 * P * L), with L = 1 or, without ``share_location``, the number of
-    classes; scores (N, P * classes) after the softmax; priors (1, 2, 4 * P), see PriorBox. An image
-    may follow; nothing is read from it. RefineDet gives its first stage's probabilities (N, 2 * P)
-    instead, and its locations (N, 4 * P): a box that is an object with less than
-    ``objectness_score`` is background, and the first stage's boxes replace the priors.
+    Top: (1, 1, K, 7). Bottoms: locations (N, 4 * P * L), with L = 1 or, without ``share_location``,
+    the number of classes; scores (N, P * classes) after the softmax; priors (1, 2, 4 * P), see
+    PriorBox. An image may follow; nothing is read from it. RefineDet gives its first stage's
+    probabilities (N, 2 * P) instead, and its locations (N, 4 * P): a box that is an object with
+    less than ``objectness_score`` is background, and the first stage's boxes replace the priors.
 
     Of each class but the background the boxes with a score above ``confidence_threshold``, at most
     ``nms_param.top_k``, pass non-maximum suppression; of an image at most ``keep_top_k`` are kept.
@@ -75,7 +74,7 @@ class DetectionOutput(Layer):
         self.check(0 < nms.eta <= 1, f"nms_param: eta is {nms.eta:g}, expected above 0, up to 1")
         self.classes = int(p.num_classes)
         self.location_classes = 1 if p.share_location else self.classes
-        self.code = code_name(p)
+        self.code = enum_name(p, "code_type")
         self.variance_in_target = bool(p.variance_encoded_in_target)
         self.objectness = float(p.objectness_score)
         limited = p.HasField("confidence_threshold")

@@ -1,4 +1,4 @@
-"""Normalize as SSD and ParseNet define it: each position or image divided by its L2 norm."""
+"""Normalize of SSD and ParseNet: each position or image divided by its L2 norm."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import CHANNEL_AXIS, Layer, Message, Shape, format_shape, register
-from caffecompat.layers.forks.ssd._fields import refuse_other_fields
+from caffecompat.layers.forks._other_fields import refuse_other_fields
 from caffecompat.proto import schema
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Normalize as NormFace defines it: each position divided by its norm, without parameters."""
+"""Normalize of NormFace: each position divided by its norm, without parameters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import CHANNEL_AXIS, Layer, Message, Shape, between, register
-from caffecompat.layers.forks.ssd._fields import refuse_other_fields
+from caffecompat.layers.forks._other_fields import refuse_other_fields
 
 if TYPE_CHECKING:
     from torch import Tensor

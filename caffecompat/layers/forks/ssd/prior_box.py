@@ -9,8 +9,8 @@ from math import sqrt
 import numpy as np
 
 from caffecompat.layers._base import Message, Shape, register
-from caffecompat.layers.forks.ssd._fields import refuse_other_fields
-from caffecompat.layers.forks.ssd._prior_grid import GRID_FIELDS, BoxSize, PriorGrid
+from caffecompat.layers.forks._other_fields import refuse_other_fields
+from caffecompat.layers.forks.ssd._prior_grid import GRID_FIELDS, BoxSize, PriorGrid, rounded
 
 _SAME = 1e-6
 _OF_FACEBOXES = [32, 64, 128]
@@ -96,10 +96,10 @@ class PriorBox(PriorGrid):
 
 def _boxes(size: int, largest: int | None, ratios: Sequence[float]) -> list[BoxSize]:
     """The boxes of one ``min_size``, in SSD's order."""
-    squares = [float(size)] + ([] if largest is None else [_single(sqrt(size * largest))])
+    squares = [float(size)] + ([] if largest is None else [rounded(sqrt(size * largest))])
     return [
         *(BoxSize(side, side) for side in squares),
-        *(BoxSize(_single(size * sqrt(r)), _single(size / sqrt(r))) for r in ratios),
+        *(BoxSize(rounded(size * sqrt(r)), rounded(size / sqrt(r))) for r in ratios),
     ]
 
 
@@ -112,7 +112,3 @@ def _dense_boxes(size: int) -> list[BoxSize]:
     count, distance = _DENSE.get(size, (1, 0))
     places = [(i - count // 2) * distance for i in range(count)]
     return [BoxSize(size - 1, size - 1, x, y) for y in places for x in places]
-
-
-def _single(value: float) -> float:
-    return float(np.float32(value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caffecompat.layers._base import Message, Shape, register
-from caffecompat.layers.forks.ssd._fields import refuse_other_fields
+from caffecompat.layers.forks._other_fields import refuse_other_fields
 from caffecompat.layers.forks.ssd._prior_grid import GRID_FIELDS, BoxSize, PriorGrid
 
 

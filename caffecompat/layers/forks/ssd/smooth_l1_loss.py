@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from caffecompat.layers._base import Message, Shape, between, register
 from caffecompat.layers._loss import Loss
 from caffecompat.layers._loss_reduction import LossReduction
-from caffecompat.layers.forks.ssd._fields import refuse_other_fields
+from caffecompat.layers.forks._other_fields import refuse_other_fields
 
 if TYPE_CHECKING:
     from torch import Tensor

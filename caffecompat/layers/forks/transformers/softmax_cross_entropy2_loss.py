@@ -1,4 +1,4 @@
-"""SoftmaxCrossEntropy2Loss: MyCaffe's softmax loss along any axis."""
+"""SoftmaxCrossEntropy2Loss of MyCaffe: a softmax loss along any axis."""
 
 from __future__ import annotations
 

@@ -59,9 +59,7 @@ class TokenizedData(Source):
         return None if self.text is None else self.text.count
 
     def read(self, index: int) -> Sequence[Array]:
-        self.check(
-            self.text is not None, "the net was built with shapes_only=True and cannot read data"
-        )
+        self.check_opened(self.text)
         assert self.text is not None
         first = index * self.rows
         blocks = self.text.blocks(range(first + self.own.start, first + self.own.stop))

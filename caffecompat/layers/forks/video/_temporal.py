@@ -14,8 +14,8 @@ def check_clips(layer: Layer, bottom: Shape) -> None:
     )
 
 
-def whole(value: object, default: int) -> int:
-    """A setting that may be given once in a list."""
+def _single(value: object, default: int) -> int:
+    """A setting that is a number, or a list of one number, or an empty list."""
     if isinstance(value, int):
         return value
     values = list(value)  # type: ignore[call-overload]
@@ -29,12 +29,12 @@ def temporal_geometry(layer: Layer, p: Message, bottom: Shape) -> Geometry:
         LayerError: an extent is missing or 0, or the bottom has not 5 axes.
     """
     check_clips(layer, bottom)
-    size, depth = whole(p.kernel_size, 0), p.kernel_depth
+    size, depth = _single(p.kernel_size, 0), p.kernel_depth
     layer.check(
         size > 0 and depth > 0,
         f"kernel_size is {size} and kernel_depth {depth}; both must be given and positive",
     )
-    stride, pad = whole(p.stride, 1), whole(p.pad, 0)
+    stride, pad = _single(p.stride, 1), _single(p.pad, 0)
     layer.check(stride > 0 and p.temporal_stride > 0, "stride and temporal_stride must be positive")
     return Geometry(
         1,

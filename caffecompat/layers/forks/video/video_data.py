@@ -134,7 +134,7 @@ class VideoData(BatchSource):
             length=p.new_length,
             pattern=self.pattern,
             flow=self.flow,
-            color=not p.grayscale,
+            colour=not p.grayscale,
             length_first=p.length_first,
             size=(p.new_height, p.new_width) if p.new_height else None,
             crop=t.crop_size,

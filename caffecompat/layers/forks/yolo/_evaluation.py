@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from caffecompat.layers._base import Message
 from caffecompat.layers.forks.yolo._centre_boxes import overlaps, suppress
+from caffecompat.proto.schema import enum_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,6 +102,11 @@ class Verdicts:
                 judged[row, int(place in taken)] = 1
                 taken.add(place)
         return judged
+
+
+def score(p: Message, certain: Tensor, share: Tensor) -> Tensor:
+    """The score by ``p.score_type``, of objectness and the share of a class."""
+    return {"OBJ": certain, "PROB": share}.get(enum_name(p, "score_type"), certain * share)
 
 
 def table(rows: Tensor, objects: Objects, classes: int, room: int) -> Tensor:

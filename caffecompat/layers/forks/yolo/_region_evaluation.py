@@ -52,12 +52,6 @@ class RegionEvaluation(Layer):
         """
         raise NotImplementedError
 
-    def score(self, certain: Tensor, share: Tensor) -> Tensor:
-        """The score by ``score_type``, of objectness and the share of a class."""
-        names = self.p.DESCRIPTOR.enum_types_by_name["ScoreType"].values_by_number
-        kind = names[self.p.score_type].name
-        return {"OBJ": certain, "PROB": share}.get(kind, certain * share)
-
     def infer(self, x: Tensor, labels: Tensor, *others: Tensor) -> Tensor:
         self._check_shapes(x, labels)
         return x.new_empty((len(x), self.classes + 4 * self._room))

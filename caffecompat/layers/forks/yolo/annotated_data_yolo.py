@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from caffecompat.data.transforms import box_resize
 from caffecompat.errors import ShapesUnknown
-from caffecompat.layers._base import Message, Shape, between, register
-from caffecompat.layers.forks.ssd._fields import refuse_other_fields
+from caffecompat.layers._base import Message, Shape, between, format_shape, register
+from caffecompat.layers.forks._other_fields import refuse_other_fields
 from caffecompat.layers.forks.ssd.annotated_data import AnnotatedData
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class AnnotatedDataOfYolo(AnnotatedData):
     """
 
     tops = between(1, 3)
+    stated: Mapping[str, Shape] = MappingProxyType({})
     fork_fields = (*AnnotatedData.fork_fields, "transform_param.resize_param_list")
 
     @classmethod
@@ -93,19 +95,21 @@ class AnnotatedDataOfYolo(AnnotatedData):
 
     def _map_shape(self, top: str) -> Shape:
         """The shape of the segmentation maps."""
-        p, (rows, _, height, width) = self.added, self.shapes[0]
-        if top in getattr(self, "stated", {}):
+        if top in self.stated:
             return tuple(self.stated[top])
+        p, (rows, _, height, width) = self.added, self.shapes[0]
+        if p.seg_resize_width and p.seg_resize_height:
+            size = (p.seg_resize_height, p.seg_resize_width)
+        else:
+            scale = max(p.seg_scales, 1)
+            size = (height // scale, width // scale)
         if not p.single_class:
             raise ShapesUnknown(
                 f"{self.context.place}: the number of classes of its segmentation maps is unknown",
-                f"; state it with --shape {top}={rows}xCLASSESx{height // p.seg_scales}x"
-                f"{width // p.seg_scales}",
+                f"; state it with --shape {top}={rows}xCLASSESx{format_shape(size)}",
                 top,
             )
-        if p.seg_resize_width and p.seg_resize_height:
-            return rows, 1, p.seg_resize_height, p.seg_resize_width
-        return rows, 1, height // max(p.seg_scales, 1), width // max(p.seg_scales, 1)
+        return (rows, 1, *size)
 
     def open(self, message: Message) -> BatchReader:
         from caffecompat.data.loader.open_readers import open_annotated_reader

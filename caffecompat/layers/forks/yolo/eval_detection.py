@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, register
-from caffecompat.layers.forks.yolo._evaluation import Detections
+from caffecompat.layers.forks.yolo._evaluation import Detections, score
 from caffecompat.layers.forks.yolo._region_evaluation import LEAST_SCORE, RegionEvaluation
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class EvalDetection(RegionEvaluation):
 
         counts = (certain[:, None] * shares > LEAST_SCORE) & (certain[:, None] >= LEAST_SCORE)
         box, label = counts.nonzero(as_tuple=True)
-        scores = self.score(certain[box], shares[box, label])
+        scores = score(self.p, certain[box], shares[box, label])
         every = Detections(label, scores, boxes[box]).sorted()
         kept = [
             every.at(every.labels == one).suppressed(self.p.nms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, register
-from caffecompat.layers.forks.yolo._evaluation import Detections
+from caffecompat.layers.forks.yolo._evaluation import Detections, score
 from caffecompat.layers.forks.yolo._region_evaluation import LEAST_SCORE, RegionEvaluation
 
 if TYPE_CHECKING:
@@ -28,6 +28,6 @@ class EvalDetectionOfBestClass(RegionEvaluation):
 
     def found(self, boxes: Tensor, certain: Tensor, shares: Tensor) -> Detections:
         share, label = shares.max(1)
-        every = Detections(label, self.score(certain, share), boxes).sorted()
+        every = Detections(label, score(self.p, certain, share), boxes).sorted()
         kept = every.suppressed(self.p.nms)
         return kept.at(kept.scores >= LEAST_SCORE)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
-from caffecompat.layers.forks.yolo._evaluation import Detections, Objects, Verdicts, table
+from caffecompat.layers.forks.yolo._evaluation import Detections, Objects, Verdicts, score, table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,17 +76,11 @@ class EvalDetectionOfGrid(Layer):
         return Objects(labels[whole].trunc(), boxes[whole], difficult[whole] == 1)
 
     def _found(self, row: Tensor) -> Detections:
-
         cells = row.reshape(-1, self.cells)
         share, label = cells[: self.classes].max(0)
         certain = cells[self.classes : self.classes + self.boxes]
-        kind = (
-            self.p.DESCRIPTOR.enum_types_by_name["ScoreType"]
-            .values_by_number[self.p.score_type]
-            .name
-        )
         share, label = (one.expand(self.boxes, -1) for one in (share, label))
-        scores = {"OBJ": certain, "PROB": share}.get(kind, certain * share)
+        scores = score(self.p, certain, share)
         boxes = self._boxes(cells[self.classes + self.boxes :])
         # In the original's order: cell by cell.
         found = Detections(label.T.flatten(), scores.T.flatten(), boxes.reshape(-1, 4))

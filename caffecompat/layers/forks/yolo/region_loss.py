@@ -115,63 +115,30 @@ class RegionLoss(Loss):
                 shapes = biases / side if self.p.bias_match else boxes[:, line, column, 2:]
                 still = np.concatenate([np.zeros_like(shapes), shapes], 1)
                 anchor = int(overlaps(still, np.array([0, 0, *row[3:]], cells.dtype)).argmax())
-                of_object = self._of_annotated if annotated else self._of_object
-                differences[image, anchor, :, line, column] = of_object(
-                    values[anchor, :, line, column],
-                    row,
-                    (column, line, side),
-                    biases[anchor],
-                    boxes[anchor, line, column],
+                cell = values[anchor, :, line, column]
+                off, slope = _coordinates(cell, row, (column, line, side), biases[anchor])
+                of_object = self._of_annotated if annotated else self._of_listed
+                moved, lacking = of_object(off, sigmoid(cell[4]), row, boxes[anchor, line, column])
+                differences[image, anchor, :, line, column] = np.concatenate(
+                    [-moved * slope, [-lacking], self.p.class_scale * _class_differences(cell, row)]
                 )
         return differences
 
-    def _of_object(
-        self,
-        values: np.ndarray,
-        row: np.ndarray,
-        cell: tuple[int, int, int],
-        bias: np.ndarray,
-        box: np.ndarray,
-    ) -> np.ndarray:
-        """The differences (5 + classes) at the cell and anchor of an object."""
-        import numpy as np
-
+    def _of_listed(
+        self, off: np.ndarray, certain: np.ndarray, row: np.ndarray, box: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """How far box (4,) and objectness are off, times their factors."""
         p = self.p
         scale = p.coord_scale if p.rescore else p.coord_scale * (2 - row[3] * row[4])
-        off, slope = _coordinates(values, row, cell, bias)
-        certain = sigmoid(values[4])
         aim = overlaps(box, row[1:5]) if p.rescore else 1
-        found: np.ndarray = np.concatenate(
-            [
-                -scale * off * slope,
-                [-p.object_scale * (aim - certain) * certain * (1 - certain)],
-                p.class_scale * _class_differences(values, row),
-            ]
-        )
-        return found
+        return scale * off, p.object_scale * (aim - certain) * certain * (1 - certain)
 
     def _of_annotated(
-        self,
-        values: np.ndarray,
-        row: np.ndarray,
-        cell: tuple[int, int, int],
-        bias: np.ndarray,
-        box: np.ndarray,
-    ) -> np.ndarray:
-        """:meth:`_of_object` in the definition of YOLO9000 and Intel."""
-        import numpy as np
-
+        self, off: np.ndarray, certain: np.ndarray, row: np.ndarray, box: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """:meth:`_of_listed` in the definition of YOLO9000 and Intel."""
         p = self.p
-        off, slope = _coordinates(values, row, cell, bias)
-        certain = sigmoid(values[4])
-        found: np.ndarray = np.concatenate(
-            [
-                -p.coord_scale * off.clip(-1, 1) * slope,
-                [-p.object_scale * 2 * (1 - certain) ** 4 * certain],
-                p.class_scale * _class_differences(values, row),
-            ]
-        )
-        return found
+        return p.coord_scale * off.clip(-1, 1), p.object_scale * 2 * (1 - certain) ** 4 * certain
 
 
 def _coordinates(

@@ -15,6 +15,7 @@ from caffecompat.layers.forks.yolo._loss_gradient import (
     sigmoid,
     squares,
 )
+from caffecompat.proto.schema import enum_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +50,7 @@ class Yolov3(Loss):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.p = p = message.yolov3_param
-        kind = p.DESCRIPTOR.fields_by_name["iou_loss"].enum_type.values_by_number[p.iou_loss].name
+        kind = enum_name(p, "iou_loss")
         self.check(kind == "MSE", f"iou_loss {kind} is not supported, only MSE")
         self.check(not p.use_focal_loss, "use_focal_loss is not supported")
         self.check(

@@ -35,16 +35,16 @@ Own: TypeAlias = tuple[int, int, str, ValueForm]
 
 
 class Template:
-    """The binary form of a message, of which strings and numbers are to be filled in."""
+    """The binary form of a message, of which strings and numbers are to be filled in.
+
+    Args:
+        key: what comes before the length of the message.
+        own: the values of this message.
+        inner: the inner messages.
+        rest: the binary form of everything else.
+    """
 
     def __init__(self, key: str, own: list[Own], inner: list[Inner], rest: str) -> None:
-        """
-        Args:
-            key: what comes before the length of the message.
-            own: the values of this message.
-            inner: the inner messages.
-            rest: the binary form of everything else.
-        """
         self._key = key
         self._own = own
         self._inner = inner

@@ -1,4 +1,4 @@
-"""Fields of SSD's messages that other forks have added."""
+"""Fields of a fork's messages that other forks have added."""
 
 from __future__ import annotations
 

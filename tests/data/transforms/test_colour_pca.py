@@ -15,7 +15,7 @@ from caffecompat.data.codec.images import (
     split_channels,
 )
 from caffecompat.data.counter_rng import draw
-from caffecompat.data.transforms.color_pca import (
+from caffecompat.data.transforms.colour_pca import (
     ColourPCA,
     ColourSums,
     RandomShift,

@@ -38,7 +38,7 @@ class Stage:
     Attributes:
         name: in the table, and for ``--only``.
         seconds: the most that it may take.
-        module: in tools/gpu, with a ``main`` of :func:`tools.gpu.rows.run_stage`.
+        module: in tools/gpu, with a ``main`` of :func:`tools.gpu.one_stage.run_stage`.
         check: one check of the module; empty for all.
         argument: for the check.
     """
@@ -63,7 +63,7 @@ class Outcome:
 
     Attributes:
         status: "passed", "FAILED", "TIMED OUT", "cut short" or "left out".
-        rows: see :class:`tools.gpu.rows.Row`; those that were written before its end.
+        rows: see :class:`tools.gpu.one_stage.Row`; those that were written before its end.
         tail: the end of its output, if it did not pass.
     """
 
@@ -94,7 +94,7 @@ def _stages() -> list[Stage]:
         Stage("machine", 30, "machine"),
         Stage("kernels", 45, "trainings", "kernels"),
         Stage("speed", 75, "training_speed", "default"),
-        Stage("ways", 75, "ways"),
+        Stage("switched-parts", 75, "switched_parts"),
         Stage("fused", 40, "trainings", "fused"),
         Stage("graph", 35, "trainings", "captured"),
         Stage("layers", 60, "layer_cases", "agree"),
@@ -106,7 +106,7 @@ def _stages() -> list[Stage]:
         Stage("layers-twice", 45, "layer_cases", "twice"),
         Stage("cpu", 45, "trainings", "beside the CPU"),
         Stage("memory", 45, "memory"),
-        Stage("waiting", 30, "waiting"),
+        Stage("host-waits", 30, "host_waits"),
         Stage("fp16", 15, "trainings", "scaled loss"),
         Stage("ranks", 45, "ranks"),
         *long,

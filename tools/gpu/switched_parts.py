@@ -14,7 +14,7 @@ import torch
 
 from caffecompat.solver import Solver
 from tools.bench import train
-from tools.gpu.rows import Row, Work, run_stage
+from tools.gpu.one_stage import Row, Work, run_stage
 from tools.gpu.trainings import small_solver
 
 # From everything off to everything on, one more in each row; then the graph alone.

@@ -1,4 +1,4 @@
-"""A Caffe net as steps, for the comparison with other programs' architectures."""
+"""A Caffe net as operations, for the comparison with other programs' architectures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from caffecompat.export.layout import (
     NORM,
     RELU,
     SUM,
-    Step,
+    Operation,
 )
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
@@ -26,21 +26,21 @@ from caffecompat.net.definition import Definition
 PASSED_ON = ("Split", "Dropout", "Flatten", "Reshape", "Softmax")
 
 
-def net_steps(definition: Definition, place: str) -> Step:
-    """The last step of the net in phase TEST; a Softmax at its end is left out.
+def net_operations(definition: Definition, place: str) -> Operation:
+    """The last operation of the net in phase TEST; a Softmax at its end is left out.
 
     Raises:
         NetError: the net cannot be built.
         ExportError: it has several outputs or none.
     """
     net = Net(definition, shapes_only=True)
-    steps: dict[Any, Step] = {}
-    last: Step | None = None
+    operations: dict[Any, Operation] = {}
+    last: Operation | None = None
     for built in net.layers:
-        inputs = tuple(steps[bottom] for bottom in built.bottoms)
-        made = inputs[0] if built.type in PASSED_ON else _step(built, inputs)
+        inputs = tuple(operations[bottom] for bottom in built.bottoms)
+        made = inputs[0] if built.type in PASSED_ON else _operation(built, inputs)
         for top in built.tops:
-            steps[top] = made
+            operations[top] = made
         last = made
     if last is None or len(net.graph.outputs) != 1:
         raise ExportError(
@@ -50,24 +50,24 @@ def net_steps(definition: Definition, place: str) -> Step:
     return last
 
 
-def _step(built: BuiltLayer, inputs: tuple[Step, ...]) -> Step:
+def _operation(built: BuiltLayer, inputs: tuple[Operation, ...]) -> Operation:
     shape = tuple(built.shapes[0]) if built.shapes else ()
     if not inputs:
-        return Step(INPUT, built.name, shape=shape)
+        return Operation(INPUT, built.name, shape=shape)
     if built.type == "Scale" and inputs[0].kind == NORM and not inputs[0].scale:
         inputs[0].scale = built.name
         return inputs[0]
     kind, settings = _KINDS.get(built.type, _other)(built, inputs)
     if fields := unwritten_settings(built):
         kind, settings = f"{built.type} with {fields}", {}
-    return Step(kind, built.name, inputs, settings, shape)
+    return Operation(kind, built.name, inputs, settings, shape)
 
 
-def _other(built: BuiltLayer, inputs: tuple[Step, ...]) -> tuple[str, dict[str, Any]]:
+def _other(built: BuiltLayer, inputs: tuple[Operation, ...]) -> tuple[str, dict[str, Any]]:
     return built.type, {}
 
 
-def _convolution(built: BuiltLayer, inputs: tuple[Step, ...]) -> tuple[str, dict[str, Any]]:
+def _convolution(built: BuiltLayer, inputs: tuple[Operation, ...]) -> tuple[str, dict[str, Any]]:
     layer: Any = built.layer
     geometry = layer.geometry
     return CONVOLUTION, {
@@ -80,19 +80,19 @@ def _convolution(built: BuiltLayer, inputs: tuple[Step, ...]) -> tuple[str, dict
     }
 
 
-def _inner_product(built: BuiltLayer, inputs: tuple[Step, ...]) -> tuple[str, dict[str, Any]]:
+def _inner_product(built: BuiltLayer, inputs: tuple[Operation, ...]) -> tuple[str, dict[str, Any]]:
     layer: Any = built.layer
     if layer.transpose or layer.first != 1 or len(layer.specs) < 2:
         return "InnerProduct that is transposed, without bias or not along all channels", {}
     return LINEAR, {"map": inputs[0].shape[2:]}
 
 
-def _norm(built: BuiltLayer, inputs: tuple[Step, ...]) -> tuple[str, dict[str, Any]]:
+def _norm(built: BuiltLayer, inputs: tuple[Operation, ...]) -> tuple[str, dict[str, Any]]:
     layer: Any = built.layer
     return NORM, {"eps": float(layer.eps)}
 
 
-def _pooling(built: BuiltLayer, inputs: tuple[Step, ...]) -> tuple[str, dict[str, Any]]:
+def _pooling(built: BuiltLayer, inputs: tuple[Operation, ...]) -> tuple[str, dict[str, Any]]:
     layer: Any = built.layer
     size = inputs[0].shape[2:]
     kernel = size if layer.kernel is None else layer.kernel
@@ -103,20 +103,20 @@ def _pooling(built: BuiltLayer, inputs: tuple[Step, ...]) -> tuple[str, dict[str
     return MAX_POOL, {"kernel": kernel, "stride": layer.stride, "pad": layer.pad}
 
 
-def _relu(built: BuiltLayer, inputs: tuple[Step, ...]) -> tuple[str, dict[str, Any]]:
+def _relu(built: BuiltLayer, inputs: tuple[Operation, ...]) -> tuple[str, dict[str, Any]]:
     slope = built.node.message.relu_param.negative_slope
     return (f"ReLU of slope {slope:g}" if slope else RELU), {}
 
 
-def _eltwise(built: BuiltLayer, inputs: tuple[Step, ...]) -> tuple[str, dict[str, Any]]:
+def _eltwise(built: BuiltLayer, inputs: tuple[Operation, ...]) -> tuple[str, dict[str, Any]]:
     layer: Any = built.layer
     if layer.operation == "SUM" and set(layer.coefficients) == {1.0}:
         return SUM, {}
     return f"Eltwise of operation {layer.operation}", {}
 
 
-def _concat(built: BuiltLayer, inputs: tuple[Step, ...]) -> tuple[str, dict[str, Any]]:
-    along_channels = sum(step.shape[1] for step in inputs) == built.shapes[0][1]
+def _concat(built: BuiltLayer, inputs: tuple[Operation, ...]) -> tuple[str, dict[str, Any]]:
+    along_channels = sum(operation.shape[1] for operation in inputs) == built.shapes[0][1]
     return (CONCAT if along_channels else "Concat along another axis"), {}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from tools.gpu.rows import Row, Work, run_stage
+from tools.gpu.one_stage import Row, Work, run_stage
 from tools.gpu.trainings import RULES, small_solver
 
 
