@@ -30,6 +30,7 @@ class Call:
         blobs: the blob names of all values so far, by node.
         constants: parameters, buffers and constants, by node, with their names in the module.
         name: the name for the layer: the path of the module that calls the operator.
+        batch: the number of items of the example.
     """
 
     layers: Layers
@@ -38,6 +39,7 @@ class Call:
     blobs: dict[Any, str]
     constants: dict[Any, tuple[str, Any]]
     name: str
+    batch: int = 1
 
     def refuse(self, reason: str) -> NoReturn:
         raise Unsupported(reason)

@@ -18,6 +18,7 @@ from caffecompat.export.torch_import.layers import Layers
 from caffecompat.export.torch_import.operator import Call, Unsupported, operators, shape_of
 from caffecompat.export.torch_import.operators.normalisation import parts_of_local_response
 from caffecompat.export.torch_import.undefined_values import undefined_values
+from caffecompat.layers import catalogue
 from caffecompat.net.definition import read_definition
 
 GET_ITEM = "getitem"
@@ -64,7 +65,20 @@ def from_program(program: Any, name: str) -> CaffeModel:
     message, weights, names = conversion.layers.finish(name)
     definition = read_definition(message)
     notes = [f"output {i} is blob {names[top]!r}" for i, top in enumerate(conversion.outputs)]
+    notes += _of_forks(message)
     return CaffeModel(replace(definition, notes=[*definition.notes, *notes]), weights, path=name)
+
+
+def _of_forks(message: Any) -> list[str]:
+    """A note on layer types that BVLC Caffe does not have."""
+    kinds = dict.fromkeys(layer.type for layer in message.layer)
+    found = [
+        f"{kind} ({one.fork})"
+        for kind in kinds
+        for one in [catalogue.choose(next(m for m in message.layer if m.type == kind))]
+        if one.fork
+    ]
+    return [f"layer types of forks, which BVLC Caffe lacks: {', '.join(found)}"] if found else []
 
 
 @contextmanager
@@ -86,6 +100,7 @@ class _Conversion:
         self.outputs: list[str] = []
         self._blobs: dict[Any, str] = {}
         self._constants: dict[Any, tuple[str, Any]] = {}
+        self._batch = 1
         # The blobs of operators with several results.
         self._lists: dict[Any, tuple[str, ...]] = {}
 
@@ -112,6 +127,8 @@ class _Conversion:
             if not isinstance(value, torch.Tensor) or not value.is_floating_point():
                 self.problems.append(f"input {node.name!r}: it is no tensor of floating point")
                 continue
+            if not self._blobs:
+                self._batch = max(1, *shape_of(node)[:1])
             message = self.layers.add("Input", node.name, [])
             message.input_param.shape.add().dim.extend(shape_of(node))
             self._blobs[node] = message.name
@@ -173,7 +190,7 @@ class _Conversion:
                 default = argument.default_value if argument.has_default_value() else None
                 arguments[argument.name] = node.kwargs.get(argument.name, default)
         name = _module(node)[0] or node.name
-        return Call(self.layers, node, arguments, self._blobs, self._constants, name)
+        return Call(self.layers, node, arguments, self._blobs, self._constants, name, self._batch)
 
     def _write_outputs(self) -> None:
         """Makes each output of the program a blob that no layer reads."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, rrelu
+from torch.nn.functional import dropout, pad, rrelu
 
 from caffecompat import Net
 from caffecompat.errors import ExportError
@@ -55,8 +55,9 @@ def assert_same(module: nn.Module, shape: tuple[int, ...], folder: Path) -> Caff
     expected = [expected] if isinstance(expected, Tensor) else list(expected)
     found = net.forward(**{net.inputs[0]: x.numpy()})
     assert len(found) == len(expected)
-    names = [re.findall(r"output \d+ is blob '(.*)'", n) for n in model.definition.notes]
-    for (name,), value in zip(names, expected, strict=True):
+    notes = [re.fullmatch(r"output \d+ is blob '(.*)'", n) for n in model.definition.notes]
+    names = [note[1] for note in notes if note]
+    for name, value in zip(names, expected, strict=True):
         np.testing.assert_allclose(found[name], value.numpy(), atol=1e-5, rtol=1e-5)
     return model
 
@@ -106,6 +107,13 @@ MODULES = [
     (nn.Softmax(-1), ["Softmax"]),
     (nn.Flatten(), ["Flatten"]),
     (nn.Flatten(2), ["Reshape"]),
+    (nn.GELU(), ["Gelu"]),
+    (nn.GELU("tanh"), ["Gelu"]),
+    (nn.LayerNorm((4, 6, 7), 0.1), ["LayerNorm"]),
+    (nn.LayerNorm(7), ["Reshape", "LayerNorm", "Reshape"]),
+    (nn.LayerNorm((6, 7), bias=False), ["Reshape", "LayerNorm", "Reshape"]),
+    (nn.LayerNorm(7, elementwise_affine=False), ["Reshape", "LayerNorm", "Reshape"]),
+    (nn.ZeroPad2d((1, 2, 0, 3)), ["Pad"]),
 ]  # fmt: skip
 
 
@@ -187,6 +195,18 @@ FUNCTIONS = [
     (lambda x, p: x.permute(0, 1, 3, 2), ()),
     (lambda x, p: x.view(2, 2, 2, 6, 7).transpose(1, 2).reshape(2, 4, 6, 7), ()),
     (lambda x, p: x.mean((2, 3), keepdim=True).transpose(2, 1), ()),
+    (lambda x, p: x.permute(0, 2, 3, 1), ()),
+    (lambda x, p: x.permute(0, 3, 1, 2).flatten(1), ()),
+    (lambda x, p: x.unsqueeze(1).permute(0, 2, 3, 1, 4), ()),
+    (lambda x, p: x.reshape(-1, 7).sigmoid().view(2, 4, 6, 7), ()),
+    (lambda x, p: x[:, ::2], ()),
+    (lambda x, p: x[:, 1::2], ()),
+    (lambda x, p: x[:, :, ::4], ()),
+    (lambda x, p: x[:, :, :, ::2], ()),
+    (lambda x, p: x[:, :, 1:6:3, 1::5], ()),
+    (lambda x, p: x[:, :, 5::2], ()),
+    (lambda x, p: pad(x, (1, 2)), ()),
+    (lambda x, p: pad(x, (0, 1, 2, 0, 1, 1), value=-0.5), ()),
 ]
 
 
@@ -225,8 +245,26 @@ def test_a_channel_shuffle_cuts_the_shorter_axis(tmp_path: Path) -> None:
     (pieces,) = [len(m.top) for m in model.definition.message.layer if m.type == "Slice"]
     assert pieces == 2
     wide = Function(lambda x, p: x.transpose(1, 2))
-    with pytest.raises(ExportError, match="exchanges axes of 65 and 66, for which Slice would"):
-        from_torch(wide, torch.zeros(1, 65, 66))
+    model = assert_same(wide, (2, 65, 66), tmp_path)
+    assert types(model) == ["Input", "Permute"]
+
+
+def test_types_of_forks_are_noted(tmp_path: Path) -> None:
+    model = assert_same(nn.Sequential(nn.LayerNorm(7), nn.GELU()), (2, 7), tmp_path)
+    assert model.definition.notes[-1] == (
+        "layer types of forks, which BVLC Caffe lacks: LayerNorm (Synopsys), Gelu (MyCaffe)"
+    )
+
+
+def test_items_of_items_in_any_batch(tmp_path: Path) -> None:
+    """The shapes do not hold the number of items of the example."""
+    module = nn.Sequential(nn.LayerNorm(7), Function(lambda x, p: x.reshape(-1, 7).relu()))
+    model = from_torch(randomised(module), torch.zeros(3, 4, 6, 7))
+    x = torch.randn(2, 4, 6, 7, generator=torch.Generator().manual_seed(3))
+    net = read_back(model, tmp_path)
+    (found,) = net.forward(**{net.inputs[0]: x.numpy()}).values()
+    with torch.no_grad():
+        np.testing.assert_allclose(found, module(x).numpy(), atol=1e-5)
 
 
 class Twins(nn.Module):
@@ -254,7 +292,7 @@ def test_what_caffe_does_not_have_is_named_at_once() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             x = self.up(self.fine(self.pool(x)))
-            return torch.nn.functional.gelu(x)
+            return torch.nn.functional.selu(x)
 
     with pytest.raises(ExportError) as caught:
         from_torch(Bad(), torch.zeros(1, 3, 9, 7))
@@ -269,7 +307,7 @@ def test_what_caffe_does_not_have_is_named_at_once() -> None:
                 "test_from_torch.py:",
             ),
             ("up (Upsample): aten.upsample_nearest2d: Caffe has no layer for it", "test_from"),
-            ("aten.gelu: Caffe has no layer for it", "test_from_torch.py:"),
+            ("aten.selu: Caffe has no layer for it", "test_from_torch.py:"),
         ],
         strict=True,
     ):
@@ -284,11 +322,14 @@ REFUSED = [
     (nn.LocalResponseNorm(4), "its size 4 is even"),
     (nn.SELU(), "aten.selu: Caffe has no layer for it"),
     (nn.Conv2d(4, 3, 2, padding="same"), "pads one side more than the other"),
-    (Function(lambda x, p: x.permute(0, 2, 3, 1)), "aten.permute: it brings the axes into the"),
-    (Function(lambda x, p: x.transpose(0, 1)), "aten.transpose: it brings the axes into the order"),
-    (Function(lambda x, p: x.reshape(-1, 7)), "across the axis of the batch"),
+    (Function(lambda x, p: x.transpose(0, 1)), "[1, 0, 2, 3], and moves the batch"),
+    (Function(lambda x, p: x.reshape(-1, 16)), "across the axis of the batch"),
+    (Function(lambda x, p: pad(x, (1, 1, 1, 1), "reflect")), "Caffe has no layer"),
+    (Function(lambda x, p: pad(x, (-1, 2))), "its border is negative"),
+    (Function(lambda x, p: pad(x, (0,) * 7 + (1,))), "a border around the axis of the batch"),
+    (Function(lambda x, p: torch.layer_norm(x, (2, 4, 6, 7))), "over the axis of the batch"),
     (Function(lambda x, p: x[:1]), "aten.slice: it cuts the axis of the batch"),
-    (Function(lambda x, p: x[:, ::2]), "aten.slice: Caffe's Slice takes neighbours, no steps"),
+    (Function(lambda x, p: x[::2]), "aten.slice: it cuts the axis of the batch"),
     (Function(lambda x, p: x[1]), "aten.select: it cuts the axis of the batch"),
     (Function(lambda x, p: x.nonzero()), "aten.nonzero: Caffe has no layer"),
     (Function(lambda x, p: x * torch.rand(2, 4, 6, 7)), "aten.rand: it draws numbers"),
@@ -370,6 +411,7 @@ def test_the_module_is_not_changed() -> None:
         "googlenet",
         "mobilenet_v2",
         "shufflenet_v2_x0_5",
+        "convnext_tiny",
     ],
 )
 def test_torchvision(name: str, tmp_path: Path) -> None:

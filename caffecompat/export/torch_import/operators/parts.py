@@ -1,4 +1,4 @@
-"""Operators that take parts of a value, or exchange two of its axes: Slice and Concat."""
+"""Operators that take parts of a value, exchange its axes, or put a border around it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,56 @@ MOST_PIECES = 64
 def part(call: Call) -> str:
     """A range along one axis; what is left of it goes to a Silence layer."""
     shape = call.bottom_shape("self")
-    call.check(call.arguments["step"] == 1, "Caffe's Slice takes neighbours, no steps")
     axis = call.arguments["dim"] % len(shape)
-    size = call.shape[axis]
+    size, step = call.shape[axis], call.arguments["step"]
     start = _index(call.arguments["start"] or 0, shape[axis])
-    return _range(call, call.bottom("self"), shape, axis, start, size)
+    if step == 1 or size == 1:
+        return _range(call, call.bottom("self"), shape, axis, start, size)
+    return _with_step(call, axis, start, size, step)
+
+
+def _with_step(call: Call, axis: int, start: int, size: int, step: int) -> str:
+    """Every ``step``-th element: one of each group of so many neighbours."""
+    shape, bottom = call.bottom_shape("self"), call.bottom("self")
+    call.check(axis > 0, "it cuts the axis of the batch")
+    first = min(start, shape[axis] - size * step)
+    if first < 0:
+        # The last group would end beyond the axis: its element comes alone.
+        groups = _groups(call, bottom, shape, axis, start, size - 1, step, start)
+        last = _range(call, bottom, shape, axis, start + (size - 1) * step, 1)
+        message = call.add("Concat", [groups, last])
+        message.concat_param.axis = axis
+        return str(message.name)
+    return _groups(call, bottom, shape, axis, first, size, step, start)
+
+
+def _groups(
+    call: Call, bottom: str, shape: Shape, axis: int, first: int, size: int, step: int, start: int
+) -> str:
+    """Element ``start - first`` of each of ``size`` groups, which begin at ``first``."""
+    ranged = _range(call, bottom, shape, axis, first, size * step)
+    grouped = (*shape[:axis], size, step, *shape[axis + 1 :])
+    apart = _reshaped(call, ranged, grouped)
+    taken = _range(call, apart, grouped, axis + 1, start - first, 1)
+    return _reshaped(call, taken, (*shape[:axis], size, *shape[axis + 1 :]))
+
+
+@operators.register("aten.pad")
+@operators.register("aten.constant_pad_nd")
+def padded(call: Call) -> str:
+    """A border of one value: a Pad layer of Synopsys."""
+    mode = call.arguments.get("mode", "constant")
+    call.check(mode == "constant", f"its mode is {mode}; Caffe has no layer for such a border")
+    pads = [int(value) for value in call.arguments["pad"]]
+    axes = len(call.shape)
+    # torch has the last axis first.
+    pairs = [pads[2 * axis : 2 * axis + 2] or [0, 0] for axis in reversed(range(axes))]
+    call.check(min(pads) >= 0, "its border is negative; take a part of the value instead")
+    call.check(pairs[0] == [0, 0], "it puts a border around the axis of the batch")
+    message = call.add("Pad", [call.bottom("self")])
+    message.pad_param.paddings.extend(value for pair in pairs for value in pair)
+    message.pad_param.constant_values = call.arguments["value"] or 0
+    return str(message.name)
 
 
 @operators.register("aten.select")
@@ -60,9 +105,10 @@ def unbound(call: Call) -> tuple[str, ...]:
 @operators.register("aten.transpose")
 @operators.register("aten.permute")
 def exchanged(call: Call) -> str:
-    """Two neighbouring axes change places, as in the channel shuffle of ShuffleNet.
+    """Another order of the axes, that of the batch first.
 
-    The pieces of one axis, each with the other axis in its place, stand one behind the other.
+    Two neighbouring axes, as in the channel shuffle of ShuffleNet, change places in layers that
+    every Caffe has; all else is a Permute of SSD.
     """
     shape = call.bottom_shape("self")
     order = _order(call, len(shape))
@@ -70,21 +116,29 @@ def exchanged(call: Call) -> str:
     bottom = call.bottom("self")
     if not moved:
         return bottom
-    call.check(
-        moved[0] > 0 and order[moved[0]] == moved[0] + 1 and len(moved) == 2,
-        f"it brings the axes into the order {order}; only two neighbours behind the batch can be "
-        "exchanged by layers of Caffe",
-    )
-    first, second = moved
-    if 1 in (shape[first], shape[second]):
-        return _reshaped(call, bottom, call.shape)
+    call.check(moved[0] > 0, f"it brings the axes into the order {order}, and moves the batch")
+    if _without_ones([shape[axis] for axis in order]) == _without_ones(shape):
+        moving = [source for source in order if shape[source] != 1]
+        if moving == sorted(moving):
+            return _reshaped(call, bottom, call.shape)
+    if len(moved) == 2 and moved[1] == moved[0] + 1:
+        first, second = moved
+        if min(shape[first], shape[second]) <= MOST_PIECES:
+            return _exchanged(call, bottom, first, second)
+    message = call.add("Permute", [bottom])
+    message.permute_param.order.extend(order)
+    return str(message.name)
+
+
+def _without_ones(extents: Sequence[int]) -> list[int]:
+    return [extent for extent in extents if extent != 1]
+
+
+def _exchanged(call: Call, bottom: str, first: int, second: int) -> str:
+    """The pieces of one axis, each with the other axis in its place, one behind the other."""
+    shape = call.bottom_shape("self")
     # Along either axis: the shorter one gives fewer pieces.
     cut, kept = (first, second) if shape[first] <= shape[second] else (second, first)
-    call.check(
-        shape[cut] <= MOST_PIECES,
-        f"it exchanges axes of {shape[first]} and {shape[second]}, for which Slice would make more "
-        f"than {MOST_PIECES} pieces",
-    )
     swapped = list(call.shape)
     swapped[kept] = 1
     turned = [

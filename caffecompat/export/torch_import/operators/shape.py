@@ -19,13 +19,15 @@ def reshape(call: Call) -> str:
     if old == new:
         return call.bottom("self")
     call.check(
-        bool(old) and bool(new) and old[0] == new[0],
+        bool(old) and bool(new) and old[0] % call.batch == new[0] % call.batch == 0,
         f"it reshapes {old} to {new}, across the axis of the batch",
     )
     if new == (old[0], prod(old[1:])):
         return str(call.add("Flatten", [call.bottom("self")]).name)
     message = call.add("Reshape", [call.bottom("self")])
-    message.reshape_param.shape.dim.extend((0, *new[1:]))
+    # What an item has may become items of its own, and items one again, in any batch.
+    first = 0 if old[0] == new[0] else -1
+    message.reshape_param.shape.dim.extend((first, *new[1:]))
     return str(message.name)
 
 
