@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, pad, rrelu
+from torch.nn.functional import dropout, normalize, pad, rrelu
+from torch.nn.functional import scaled_dot_product_attention as attention
 
 from caffecompat import Net
 from caffecompat.errors import ExportError
@@ -206,6 +207,25 @@ FUNCTIONS = [
     (lambda x, p: x[:, :, 1:6:3, 1::5], ()),
     (lambda x, p: x[:, :, 5::2], ()),
     (lambda x, p: pad(x, (1, 2)), ()),
+    (lambda x, p: pad(x, (0, 0)) + 1, ()),
+    (lambda x, p: x @ x.transpose(2, 3), ()),
+    (lambda x, p: x.flatten(0, 1).bmm(x.flatten(0, 1).mT), ()),
+    (lambda x, p: torch.einsum("nchw, ncvw -> nchv", x, x * 2), ()),
+    (lambda x, p: torch.einsum("nchw,nchv->ncvw", x, x.sigmoid()), ()),
+    (lambda x, p: torch.einsum("ncij,ncjd->ncid", x @ x.mT, x), ()),
+    (lambda x, p: attention(x, x * 0.5, x.relu()), ()),
+    (lambda x, p: attention(x, x[:, :, 1:], x[:, :, :-1], scale=0.3), ()),
+    (lambda x, p: x.roll((1, -2), (2, 3)), ()),
+    (lambda x, p: x.roll(-1, 1), ()),
+    (lambda x, p: x + p, (4, 6, 7)),
+    (lambda x, p: x * p - p, (6, 1)),
+    (lambda x, p: x * p, (1, 7)),
+    (lambda x, p: torch.cat([p.expand(2, -1, -1, -1), x], 1), (1, 2, 6, 7)),
+    (lambda x, p: x / x.abs().clamp_min(0.1), ()),
+    (lambda x, p: normalize(x, dim=-1), ()),
+    (lambda x, p: x.norm(dim=3), ()),
+    (lambda x, p: x[:, :1].expand(-1, 3, -1, -1), ()),
+    (lambda x, p: x + x.new_zeros(6, 7).fill_(0.5), ()),
     (lambda x, p: pad(x, (0, 1, 2, 0, 1, 1), value=-0.5), ()),
 ]
 
@@ -254,6 +274,40 @@ def test_types_of_forks_are_noted(tmp_path: Path) -> None:
     assert model.definition.notes[-1] == (
         "layer types of forks, which BVLC Caffe lacks: LayerNorm (Synopsys), Gelu (MyCaffe)"
     )
+
+
+class Encoder(nn.Module):
+    """Positions, a first token and an encoder layer, as in ViT; shifted windows, as in Swin."""
+
+    def __init__(self, positions: int = 6, size: int = 4) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.ones(1, 1, size))
+        self.places = nn.Parameter(torch.ones(1, positions + 1, size))
+        self.layer = nn.MultiheadAttention(size, 2, batch_first=True)
+        self.bias = nn.Parameter(torch.ones(2, 3))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = torch.cat([self.first.expand(len(x), -1, -1), x], 1) + self.places
+        read, _ = self.layer(tokens, tokens, tokens, need_weights=False)
+        windows = x.roll(1, 1).view(len(x), 2, 3, 2, 2).permute(0, 1, 3, 2, 4)
+        parts = windows.reshape(len(x) * 2, 2, 3, 2) + self.bias.unsqueeze(-1)
+        return read[:, 0], parts.reshape(len(x), -1, 2).softmax(1)
+
+
+@pytest.mark.parametrize("items", [1, 3])
+def test_attention_in_any_batch(items: int, tmp_path: Path) -> None:
+    """The items are on the second axis in between, and in one axis with heads and positions."""
+    module = randomised(Encoder())
+    model = from_torch(module, torch.zeros(items, 6, 4))
+    net = read_back(model, tmp_path)
+    for batch in (items, 2, 5):
+        x = torch.randn(batch, 6, 4, generator=torch.Generator().manual_seed(batch))
+        with torch.no_grad():
+            expected = module(x)
+        names = [note.split("'")[1] for note in model.definition.notes if " is blob " in note]
+        found = net.forward(**{net.inputs[0]: x.numpy()})
+        for name, value in zip(names, expected, strict=True):
+            np.testing.assert_allclose(found[name], value.numpy(), atol=1e-5)
 
 
 def test_items_of_items_in_any_batch(tmp_path: Path) -> None:
@@ -322,12 +376,23 @@ REFUSED = [
     (nn.LocalResponseNorm(4), "its size 4 is even"),
     (nn.SELU(), "aten.selu: Caffe has no layer for it"),
     (nn.Conv2d(4, 3, 2, padding="same"), "pads one side more than the other"),
-    (Function(lambda x, p: x.transpose(0, 1)), "[1, 0, 2, 3], and moves the batch"),
+    (Function(lambda x, p: x.transpose(0, 1)[:, 0]), "aten.select: it cuts the axis of the batch"),
     (Function(lambda x, p: x.reshape(-1, 16)), "across the axis of the batch"),
     (Function(lambda x, p: pad(x, (1, 1, 1, 1), "reflect")), "Caffe has no layer"),
     (Function(lambda x, p: pad(x, (-1, 2))), "its border is negative"),
     (Function(lambda x, p: pad(x, (0,) * 7 + (1,))), "a border around the axis of the batch"),
     (Function(lambda x, p: torch.layer_norm(x, (2, 4, 6, 7))), "over the axis of the batch"),
+    (Function(lambda x, p: x @ x[:, :1].mT), "their axes but two must be equal here"),
+    (Function(lambda x, p: torch.einsum("nchw->nc", x)), "two operands with one letter per axis"),
+    (Function(lambda x, p: torch.einsum("nchw,nchw->nc", x, x)), "no product of stacks of matric"),
+    (Function(lambda x, p: torch.einsum("nchw,mcvw->nmhv", x, x)), "no product of stacks of matr"),
+    (Function(lambda x, p: attention(x, x, x, is_causal=True)), "it has a mask; Caffe has no lay"),
+    (Function(lambda x, p: x.roll(1, 0)), "it rolls all values, or the axis of the batch"),
+    (Function(lambda x, p: x.expand(3, 2, 4, 6, 7)), "it adds axes; use unsqueeze() first"),
+    (Function(lambda x, p: x.norm(dim=2)), "it is no Euclidean norm along the last axis"),
+    (Function(lambda x, p: x / x[:, :1]), "Caffe's Eltwise needs equal shapes"),
+    (Function(lambda x, p: x + torch.ones(2, 1, 1, 7)), "Caffe takes the same values for each"),
+    (Function(lambda x, p: torch.cat([x, torch.ones(2, 5, 6, 7)], 1)), "puts a parameter beside"),
     (Function(lambda x, p: x[:1]), "aten.slice: it cuts the axis of the batch"),
     (Function(lambda x, p: x[::2]), "aten.slice: it cuts the axis of the batch"),
     (Function(lambda x, p: x[1]), "aten.select: it cuts the axis of the batch"),

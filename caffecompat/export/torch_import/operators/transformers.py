@@ -14,7 +14,8 @@ def layer_norm(call: Call) -> str:
     Where torch normalises fewer, the others are put together with the first for that layer.
     """
     shape, inside = call.bottom_shape("input"), tuple(call.arguments["normalized_shape"])
-    call.check(len(inside) < len(shape), "it normalises over the axis of the batch")
+    items = call.axis_of_items(call.arguments["input"])
+    call.check(items < len(shape) - len(inside), "it normalises over the axis of the batch")
     weight, bias = call.values("weight"), call.values("bias")
     affine = weight is not None or bias is not None
     blobs = [
@@ -23,18 +24,11 @@ def layer_norm(call: Call) -> str:
     ]
     bottom, apart = call.bottom("input"), len(inside) < len(shape) - 1
     if apart:
-        bottom = _reshaped(call, bottom, inside, "_rows")
+        bottom = call.reshaped(bottom, (-1, *inside), 0, "_rows")
     message = call.add("LayerNorm", [bottom], *(blobs if affine else ()))
     message.layer_norm_param.eps = call.arguments["eps"]
     message.layer_norm_param.elementwise_affine = affine
-    return _reshaped(call, message.name, shape[1:], "_normalised") if apart else str(message.name)
-
-
-def _reshaped(call: Call, bottom: str, item: tuple[int, ...], end: str) -> str:
-    """The values as items of a shape, as many as there are."""
-    message = call.add("Reshape", [bottom], end=end)
-    message.reshape_param.shape.dim.extend((-1, *item))
-    return str(message.name)
+    return call.reshaped(message.name, shape, items, "_normalised") if apart else str(message.name)
 
 
 @operators.register("aten.gelu")
