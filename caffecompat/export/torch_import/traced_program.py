@@ -40,7 +40,9 @@ def from_module(module: nn.Module, example_input: Any) -> CaffeModel:
     try:
         with own_warnings_ignored():
             program = torch.export.export(module, inputs)
-            larger = _with_one_more(module, inputs) if _moves_items(program, inputs) else None
+            larger = (
+                _with_one_more(module, inputs) if _moves_items(program, _items(inputs)) else None
+            )
     except Exception as error:  # torch raises many types for code that it cannot trace
         raise ExportError(
             f"{type(module).__name__}: torch.export cannot trace it: {first_line(error)}"
@@ -51,11 +53,16 @@ def from_module(module: nn.Module, example_input: Any) -> CaffeModel:
     return from_program(program, type(module).__name__, larger)
 
 
-def _moves_items(program: Any, inputs: tuple[Any, ...]) -> bool:
+def _moves_items(program: Any, batch: int) -> bool:
     """Whether a value has another first axis than that of the items."""
-    first = max(1, *getattr(inputs[0], "shape", ())[:1]) if inputs else 1
     shapes = [shape_of(node) for node in program.graph.nodes if node.op == "call_function"]
-    return any(shape[:1] != (first,) for shape in shapes if shape)
+    return any(shape[0] != batch for shape in shapes if shape)
+
+
+def _items(inputs: tuple[Any, ...]) -> int:
+    """The number of items of an example."""
+    shape = list(getattr(inputs[0], "shape", [])) if inputs else []
+    return int(shape[0]) if shape else 1
 
 
 def _with_one_more(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
@@ -104,7 +111,7 @@ def from_program(program: Any, name: str, larger: Any = None) -> CaffeModel:
     with own_warnings_ignored():
         program = program.run_decompositions({})
         axes = {} if larger is None else _axes_of_items(program, larger.run_decompositions({}))
-    conversion = _Conversion(program, axes)
+    conversion = _Conversion(program, dict(axes))
     conversion.run()
     if conversion.problems:
         lines = "\n".join(conversion.problems)
@@ -113,6 +120,12 @@ def from_program(program: Any, name: str, larger: Any = None) -> CaffeModel:
     definition = read_definition(message)
     notes = [f"output {i} is blob {names[top]!r}" for i, top in enumerate(conversion.outputs)]
     notes += _of_forks(message)
+    if not axes and _moves_items(program, conversion.batch):
+        count = conversion.batch
+        notes.append(
+            f"shapes are for {count} item{'s' * (count > 1)} at a time, as in the example; "
+            "from_torch of the module finds those for any number, where it has them"
+        )
     return CaffeModel(replace(definition, notes=[*definition.notes, *notes]), weights, path=name)
 
 
@@ -148,7 +161,7 @@ class _Conversion:
         self.outputs: list[str] = []
         self._blobs: dict[Any, str] = {}
         self._constants: dict[Any, tuple[str, Any]] = {}
-        self._batch = 1
+        self.batch = 1
         # The blobs of operators with several results.
         self._lists: dict[Any, tuple[str, ...]] = {}
 
@@ -176,7 +189,7 @@ class _Conversion:
                 self.problems.append(f"input {node.name!r}: it is no tensor of floating point")
                 continue
             if not self._blobs:
-                self._batch = max(1, *shape_of(node)[:1])
+                self.batch = max(1, *shape_of(node)[:1])
             message = self.layers.add("Input", node.name, [])
             message.input_param.shape.add().dim.extend(shape_of(node))
             self._blobs[node] = message.name
@@ -254,7 +267,7 @@ class _Conversion:
         name = _module(node)[0] or node.name
         return Call(
             *(self.layers, node, arguments, self._blobs, self._constants, name),
-            batch=self._batch,
+            batch=self.batch,
             axes=self._axes,
         )
 

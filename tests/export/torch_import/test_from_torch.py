@@ -17,6 +17,7 @@ from caffecompat import Net
 from caffecompat.errors import ExportError
 from caffecompat.export import from_torch
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.torch_import.traced_program import from_program
 from caffecompat.proto.files import write_text
 from caffecompat.weights import save_weights
 from tests.export.torch_import.modules import NETS
@@ -308,6 +309,19 @@ def test_attention_in_any_batch(items: int, tmp_path: Path) -> None:
         found = net.forward(**{net.inputs[0]: x.numpy()})
         for name, value in zip(names, expected, strict=True):
             np.testing.assert_allclose(found[name], value.numpy(), atol=1e-5)
+
+
+def test_a_program_tells_that_its_shapes_are_those_of_the_example(tmp_path: Path) -> None:
+    module, x = randomised(Encoder()), torch.randn(1, 6, 4)
+    words = "shapes are for 1 item at a time, as in the example; from_torch of the module finds"
+    model = from_program(torch.export.export(module, (x,)), "encoder")
+    assert model.definition.notes[-1].startswith(words)
+    assert not any("at a time" in note for note in from_torch(module, x).definition.notes)
+    net = read_back(model, tmp_path)
+    with torch.no_grad():
+        first, _ = module(x)
+    found = net.forward(**{net.inputs[0]: x.numpy()})
+    assert any(v.shape == first.shape and np.allclose(v, first, atol=1e-5) for v in found.values())
 
 
 def test_items_of_items_in_any_batch(tmp_path: Path) -> None:
