@@ -15,9 +15,9 @@ from caffecompat.errors import CaffeError, LayerError, TextError, UnknownName, f
 from caffecompat.input_files import counterpart, folder_with
 from caffecompat.layers import Layer, Shape, catalogue, source_class
 from caffecompat.layers.forks._known_types import origin_of
-from caffecompat.net.definition import Definition, read_definition
+from caffecompat.net.definition import Definition, fork_notes, read_definition
 from caffecompat.proto import files
-from caffecompat.proto.fork_fields import effective_fields, foreign_settings
+from caffecompat.proto.fork_fields import effective_fields
 from caffecompat.proto.schema import Message
 
 
@@ -106,7 +106,7 @@ def _read(
         findings.error(str(error))
         return None
     # Fields of forks are held against the layer types later, skipped ones are findings already.
-    of_forks = foreign_settings(definition.message)
+    of_forks = fork_notes(definition.message)
     for note in dict.fromkeys(definition.notes):
         if note not in of_forks and note not in definition.skipped:
             findings.note(note)

@@ -35,6 +35,9 @@ class ArgMax(Layer):
         self.batch_coupling = ALONG_BATCH if self.along == 0 else None
         self.top_k = p.top_k
         self.values = p.out_max_val
+        self._check_choice(shape)
+
+    def _check_choice(self, shape: Sequence[int]) -> None:
         choice = prod(shape[1:]) if self.along is None else shape[self.along]
         self.check(
             1 <= self.top_k <= choice,
@@ -51,6 +54,7 @@ class ArgMax(Layer):
     def forward(self, x: Tensor) -> Tensor:
         import torch
 
+        self._check_choice(x.shape)  # an input may have become smaller
         if self.along is not None:
             values, index = self._greatest(x, self.along)
             return values if self.values else index

@@ -10,8 +10,9 @@ from typing import Any
 from caffecompat.errors import NetError
 from caffecompat.graph import Graph, build_graph, net_state
 from caffecompat.layers import BuildOptions, catalogue
+from caffecompat.net.layer_checks import supports
 from caffecompat.proto import files, schema
-from caffecompat.proto.fork_fields import foreign_settings
+from caffecompat.proto.fork_fields import ForeignField, foreign_settings
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def read_definition(source: Any, lenient: bool = False, max_bytes: int | None = 
         return source
     if isinstance(source, (str, os.PathLike)):
         message, lines = files.read_net(source, lenient, max_bytes)
-        notes = [*lines.warnings, *lines.notes, *_without_effect(message)]
+        notes = [*lines.warnings, *lines.notes, *fork_notes(message), *_without_effect(message)]
         dialect = _implied_dialect(message, notes)
         return Definition(message, lines.place, notes, dialect, False, lines.path, lines.warnings)
     message = schema.new("NetParameter")
@@ -71,11 +72,7 @@ def read_definition(source: Any, lenient: bool = False, max_bytes: int | None = 
             f"{type(source).__name__}"
         )
     message.CopyFrom(source)
-    notes = [
-        *files.upgrade_net(message),
-        *foreign_settings(message),
-        *_without_effect(message),
-    ]
+    notes = [*files.upgrade_net(message), *fork_notes(message), *_without_effect(message)]
     return Definition(message, None, notes, _implied_dialect(message, notes))
 
 
@@ -88,6 +85,15 @@ def _implied_dialect(message: Any, notes: list[str]) -> str:
             "state another dialect if they are not"
         )
     return dialect
+
+
+def fork_notes(message: Any) -> list[str]:
+    """What is said about fields of forks that the layer types of a NetParameter do not support."""
+    return foreign_settings(message, _supported)
+
+
+def _supported(layer_type: str, field: ForeignField) -> bool:
+    return any(supports(one, field) for one in catalogue.definitions(layer_type))
 
 
 def graph_of(definition: Definition, phase: str | int, options: BuildOptions) -> Graph:

@@ -18,7 +18,7 @@ from caffecompat.layers import BuildOptions, Layer, Source, catalogue
 from caffecompat.layers.fillers import FORK_FIELDS, fillers
 from caffecompat.layers.forks._known_types import layer_to_start_from, origin_of
 from caffecompat.net.built_layer import BuiltLayer
-from caffecompat.proto.fork_fields import effective_fields
+from caffecompat.proto.fork_fields import ForeignField, effective_fields
 from caffecompat.reporting.units import format_shape
 
 AUTOMATIC_TOP = "(automatic)"
@@ -116,17 +116,20 @@ def check_stated_shapes(
         raise NetError("shapes can be stated for a net that is built with shapes_only=True")
 
 
+def supports(layer_class: type[Layer], one: ForeignField) -> bool:
+    """Whether layers of this class may have a field of a fork."""
+    return (
+        one.path in layer_class.fork_fields
+        or one.path in layer_class.ignored_fork_fields
+        or (one.message == "FillerParameter" and one.field in FORK_FIELDS)
+    )
+
+
 def check_fork_fields(
     node: LayerNode, layer_class: type[Layer], lenient: bool, notes: list[str]
 ) -> None:
     """Refuses fields of forks that the layer type does not support; with ``lenient`` notes them."""
-    known = {*layer_class.fork_fields, *layer_class.ignored_fork_fields}
-    lost = [
-        one
-        for one in effective_fields(node.message)
-        if one.path not in known
-        and not (one.message == "FillerParameter" and one.field in FORK_FIELDS)
-    ]
+    lost = [one for one in effective_fields(node.message) if not supports(layer_class, one)]
     if not lost:
         return
     paths = ", ".join(one.path for one in lost)

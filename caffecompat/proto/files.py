@@ -18,7 +18,6 @@ from caffecompat.input_files import (
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.binary import dialects
 from caffecompat.proto.binary.claimed_messages import count_messages, most_memory
-from caffecompat.proto.fork_fields import foreign_settings
 from caffecompat.proto.schema import Message, message_class
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.proto.text.positions import Source
@@ -47,7 +46,7 @@ def read_net(
 ) -> tuple[Message, Source]:
     """Read a net definition (NetParameter) from prototxt, upgraded to today's form.
 
-    ``Source.notes`` has the upgrades and the fields of forks in the net.
+    ``Source.notes`` has the upgrades.
 
     Args:
         path: the prototxt.
@@ -60,9 +59,7 @@ def read_net(
         TextError: the text has mistakes; FormatError: it is another kind of file.
         NetError: an old definition cannot be upgraded.
     """
-    net, source = read_upgraded(path, "NetParameter", lenient, max_bytes)
-    notes = (*source.notes, *foreign_settings(net))
-    return net, dataclasses.replace(source, notes=notes)
+    return read_upgraded(path, "NetParameter", lenient, max_bytes)
 
 
 def read_solver(

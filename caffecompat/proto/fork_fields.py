@@ -6,7 +6,7 @@ so code that uses a message of BVLC's must check for other fields of forks here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,24 +60,29 @@ def all_foreign(message: Message) -> list[ForeignField]:
     return _once(_found(message.ListFields(), "", message.DESCRIPTOR.name))
 
 
-def foreign_settings(net: Message) -> list[str]:
-    """Notes on the fields of forks in a net, one line for each field.
+def foreign_settings(net: Message, supported: Callable[[str, ForeignField], bool]) -> list[str]:
+    """Notes on the fields of forks in a net that its layer types do not support, one line for each.
 
     Fields that do not change values, and whole parameter messages of forks' layer types, are left
-    out. A layer type that does not support a field refuses it.
+    out. A layer type that does not support a field refuses it when the net is built.
+
+    Args:
+        supported: whether a layer type supports a field.
     """
     layers: dict[str, list[str]] = {}
     for layer in net.layer:
         for one in effective_fields(layer):
-            if "." in one.path or not one.path.endswith("_param"):
+            if "." not in one.path and one.path.endswith("_param"):
+                continue
+            if not supported(layer.type, one):
                 layers.setdefault(one.path, []).append(layer.name)
     notes = [_note_outside_layers(one) for one in _outside_layers(net)]
     for name, names in layers.items():
         shown = ", ".join(repr(one) for one in names[:_MOST_NAMED])
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         notes.append(
-            f"{name} of {shown}{more} is a field of other Caffe versions; it counts only where "
-            "the layer type knows it"
+            f"{name} of {shown}{more} is a field of other Caffe versions, which the layer type "
+            "does not support"
         )
     return notes
 

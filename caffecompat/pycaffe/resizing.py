@@ -29,7 +29,8 @@ def resize_image(im: NDArray[Any], new_dims: ArrayLike, interp_order: int = 1) -
 
     Images of 1 or 3 channels get what scikit-image 0.19 to 0.26 give (pixels as areas, smoothed
     where the image shrinks, darkened at the edges where it grows), all others what scipy's zoom
-    gives (pixels as points, not smoothed), both as in pycaffe. A constant image keeps its value.
+    gives (pixels as points, not smoothed; whole numbers stay whole), both as in pycaffe. A constant
+    image keeps its value.
 
     Args:
         im: height x width x channels.
@@ -50,7 +51,10 @@ def resize_image(im: NDArray[Any], new_dims: ArrayLike, interp_order: int = 1) -
             "width x channels and a positive size"
         )
     if im.shape[-1] not in (1, 3):
-        return zoom_corners(im, height, width, interp_order).astype(np.float32, order="C")
+        zoomed = zoom_corners(im, height, width, interp_order)
+        if np.issubdtype(im.dtype, np.integer):  # scipy's result has the type of the image
+            zoomed = np.copysign(np.floor(np.abs(zoomed) + 0.5), zoomed)
+        return zoomed.astype(np.float32, order="C")
     low, high = im.min(), im.max()
     if not high > low:
         return np.full((height, width, im.shape[-1]), low, dtype=np.float32)

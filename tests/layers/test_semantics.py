@@ -87,6 +87,30 @@ def test_arg_max_ties_go_to_the_larger_index() -> None:
     assert run("ArgMax", text, x)[0].tolist() == [[[4, 2, 1], [3, 3, 3]]]
 
 
+def test_arg_max_of_fewer_values_than_top_k_is_refused_in_a_later_pass_too() -> None:
+    layer = made("ArgMax", "argmax_param { top_k: 30 }", (5, 3, 2, 5))
+    with pytest.raises(LayerError, match="top_k is 30, but there are 10 values"):
+        layer.forward(torch.zeros(5, 1, 2, 5))
+
+
+@pytest.mark.parametrize(
+    ("type_name", "text"),
+    [
+        ("Clip", "clip_param { min: -1 max: 1 }"),
+        ("ReLU", "relu_param { negative_slope: 0.5 }"),
+        ("ArgMax", "argmax_param { axis: 1 out_max_val: true }"),
+        ("SPP", "spp_param { pyramid_height: 1 }"),
+        ("Exp", "exp_param { scale: 0 }"),
+    ],
+)
+def test_a_value_that_is_no_number_is_not_hidden(type_name: str, text: str) -> None:
+    """docs/deviations.md: here Caffe passes over NaN, or makes 0 of it."""
+    x = torch.tensor([0.5, float("nan"), -2]).view(1, 3, 1, 1)
+    (y,) = run(type_name, text, x)
+    assert y.isnan().any()
+    assert run("ReLU", "", torch.tensor([-float("inf")]))[0].item() == 0
+
+
 def test_dropout_keeps_its_share_and_scales() -> None:
     x = torch.ones(200, 500)
     (y,) = run("Dropout", "dropout_param { dropout_ratio: 0.3 }", x)

@@ -8,6 +8,7 @@ import pytest
 
 from caffecompat.errors import LayerError, TextError
 from caffecompat.layers import catalogue
+from caffecompat.net.definition import read_definition
 from caffecompat.proto import schema
 from caffecompat.proto.descriptors import layout
 from caffecompat.proto.fork_fields import effective_fields, foreign_fields
@@ -26,6 +27,17 @@ def test_supported_field_of_a_fork() -> None:
     assert net(NET % "").blobs["p"].shape == (2, 3, 4, 3)
     assert net(NET % "ceil_mode: true").blobs["p"].shape == (2, 3, 4, 3)
     assert net(NET % "ceil_mode: false").blobs["p"].shape == (2, 3, 3, 2)
+
+
+def test_only_a_field_that_a_layer_type_does_not_support_is_noted() -> None:
+    text = NET % "ceil_mode: true temporal_stride: 2" + (
+        'layer { name: "d" type: "AnnotatedData" top: "d" include { stage: "never" } '
+        "transform_param { distort_param { hue_prob: 0.5 } } }"
+    )
+    assert [note for note in read_definition(message(text)).notes if "other Caffe" in note] == [
+        "pooling_param.temporal_stride of 'p' is a field of other Caffe versions, which the layer "
+        "type does not support"
+    ]
 
 
 def test_unsupported_field_of_a_fork_says_whose_it_is_and_what_it_does() -> None:

@@ -112,6 +112,17 @@ def test_checks_of_settings(call: Callable[[io.Transformer], Any], sentence: str
     assert sentence in str(raised.value)
 
 
+def test_whole_numbers_of_four_channels_stay_whole() -> None:
+    """Values of pycaffe: halves go away from zero."""
+    pixels = np.array([[[-3, 7, -5, 2], [10, -8, 0, 1]]])
+    resized = io.resize_image(pixels, (1, 5))
+    assert resized[0, :, 0].tolist() == [-3, 0, 4, 7, 10]
+    assert resized[0, :, 1].tolist() == [7, 3, -1, -4, -8]
+    assert resized[0, :, 3].tolist() == [2, 2, 2, 1, 1]
+    image = np.array([[[0, 7, 255, 31], [10, 8, 0, 100]], [[3, 1, 2, 4], [201, 0, 77, 50]]], "u1")
+    assert io.resize_image(image, (2, 4))[1, 1].tolist() == [69, 1, 27, 19]
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_resized_images_are_contiguous(channels: int) -> None:
     image = np.random.default_rng(0).random((4, 5, channels))

@@ -183,15 +183,16 @@ def resize_nearest(pixels: Pixels, width: int, height: int) -> Pixels:
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
-def scale_image(pixels: NDArray[Any], factor: float) -> NDArray[Any]:
-    """Bilinear resize by a factor without smoothing; sides are rounded to whole pixels.
+def scale_image(pixels: NDArray[Any], factor: float, interpolation: str = "LINEAR") -> NDArray[Any]:
+    """Resize by a factor, bilinear without smoothing; sides are rounded to whole pixels.
 
     Args:
-        pixels: height x width x channels, uint8 or float32.
+        pixels: height x width [x channels], uint8 or float32.
         factor: of both sides, positive.
+        interpolation: LINEAR, AREA, NEAREST or CUBIC.
     """
     cv2 = opencv()
-    method = cv2.INTER_LINEAR
+    method = getattr(cv2, f"INTER_{interpolation}")
     scaled: NDArray[Any] = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=method)
     return scaled
 

@@ -23,6 +23,13 @@ from caffecompat.data.sources.label_maps import LabelMapSettings, MapSamples, re
 from caffecompat.data.sources.region_images import Order, RegionSamples, RegionSettings
 from caffecompat.data.sources.region_lists import RegionImage
 from caffecompat.data.sources.selected_records import SelectedSamples, read_selection
+from caffecompat.data.sources.sliced_maps import (
+    BinSamples,
+    Grid,
+    SlicedMapSamples,
+    SliceSettings,
+    read_two_lists,
+)
 from caffecompat.data.sources.windows import WindowSamples
 from caffecompat.data.transforms.transform import Transform
 from caffecompat.errors import DataError
@@ -152,6 +159,61 @@ def open_map_reader(
     p = parameter
     entries = read_map_list(p.source, settings.kind, options.max_bytes)
     samples = MapSamples(p.source, entries, settings, _list_settings(p, options))
+    return _reader_of_finished(samples, p.batch_size, options)
+
+
+def open_sliced_map_reader(
+    parameter: Message,
+    steps: LabelMapSettings,
+    settings: SliceSettings,
+    options: ReadOptions = DEFAULTS,
+) -> BatchReader:
+    """The reader of images with grids of labels.
+
+    Args:
+        parameter: an ImageLabelDataParameter.
+        steps: crop, flip, mean and scale of images and maps.
+        settings: what else happens to them.
+
+    Raises:
+        FileProblem, FormatError, DataError: a list cannot be used.
+    """
+    p = parameter
+    folders = (p.image_dir, p.label_dir)
+    if folders == ("", ""):
+        folders = (p.data_dir, p.data_dir)
+    entries = read_two_lists(p.image_list_path, p.label_list_path, folders, options.max_bytes)
+    samples = SlicedMapSamples(
+        *(p.image_list_path, entries, steps, settings),
+        shuffle=p.shuffle,
+        seed=options.seed,
+        skip=_skipped(p, options),
+    )
+    return _reader_of_finished(samples, p.batch_size, options)
+
+
+def open_bin_reader(
+    parameter: Message, labels: Grid, grid: Grid | None, options: ReadOptions = DEFAULTS
+) -> BatchReader:
+    """The reader of arrays with grids of labels.
+
+    Args:
+        parameter: a BinLabelDataParameter.
+        labels: which pixels of the label images are labels.
+        grid: which places of the arrays count; None for all.
+
+    Raises:
+        FileProblem, FormatError, DataError: a list cannot be used.
+    """
+    p = parameter
+    folders = (p.bin_dir, p.label_dir)
+    entries = read_two_lists(p.bin_list_path, p.label_list_path, folders, options.max_bytes)
+    samples = BinSamples(
+        *(p.bin_list_path, entries, labels, grid),
+        mirror=p.mirror,
+        shuffle=p.shuffle,
+        seed=options.seed,
+    )
     return _reader_of_finished(samples, p.batch_size, options)
 
 

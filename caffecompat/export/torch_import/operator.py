@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
@@ -30,6 +30,8 @@ class Call:
         blobs: the blob names of all values so far, by node.
         constants: parameters, buffers and constants, by node, with their names in the module.
         name: the name for the layer: the path of the module that calls the operator.
+        batch: the number of items of the example.
+        axes: for each value so far the axis of the items, which may hold several of each.
     """
 
     layers: Layers
@@ -38,6 +40,8 @@ class Call:
     blobs: dict[Any, str]
     constants: dict[Any, tuple[str, Any]]
     name: str
+    batch: int = 1
+    axes: dict[Any, int] = field(default_factory=dict)
 
     def refuse(self, reason: str) -> NoReturn:
         raise Unsupported(reason)
@@ -62,6 +66,22 @@ class Call:
 
     def bottom_shape(self, name: str) -> Shape:
         return shape_of(self.arguments[name])
+
+    def axis_of_items(self, value: Any) -> int:
+        """The axis along which the items of the batch lie in a value."""
+        return self.axes.get(value, 0)
+
+    def moved(self, axis: int) -> int:
+        """The axis of the items in the result: as traces tell, else this one."""
+        return self.axes.setdefault(self.node, axis)
+
+    def reshaped(self, bottom: str, shape: Sequence[int], items: int, end: str = "") -> str:
+        """The blob in another shape, whose extent along axis ``items`` follows from the others."""
+        message = self.add("Reshape", [bottom], end=end)
+        dims = [*shape]
+        dims[items] = -1
+        message.reshape_param.shape.dim.extend(dims)
+        return str(message.name)
 
     def values(self, name: str) -> np.ndarray | None:
         """The values of an argument that is a parameter; None if it is not given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +19,16 @@ from caffecompat.export.torch_import.layers import Layers
 from caffecompat.export.torch_import.operator import Call, Unsupported, operators, shape_of
 from caffecompat.export.torch_import.operators.normalisation import parts_of_local_response
 from caffecompat.export.torch_import.undefined_values import undefined_values
+from caffecompat.layers import catalogue
 from caffecompat.net.definition import read_definition
 from caffecompat.proto.input_layers import INPUT
 
 GET_ITEM = "getitem"
+# What these give does not depend on the values of the tensor that they get.
+OF_SHAPES = {
+    f"aten.{name}"
+    for name in ("full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like")
+}
 # Stands for the blob of an operator that could not be converted, so that others are looked at too.
 UNKNOWN = "?"
 
@@ -34,6 +41,9 @@ def from_module(module: nn.Module, example_input: Any) -> CaffeModel:
     try:
         with own_warnings_ignored():
             program = torch.export.export(module, inputs)
+            larger = (
+                _with_one_more(module, inputs) if _moves_items(program, _items(inputs)) else None
+            )
     except Exception as error:  # torch raises many types for code that it cannot trace
         raise ExportError(
             f"{type(module).__name__}: torch.export cannot trace it: {first_line(error)}"
@@ -41,15 +51,59 @@ def from_module(module: nn.Module, example_input: Any) -> CaffeModel:
     finally:
         for part in training:
             part.training = True
-    return from_program(program, type(module).__name__)
+    return from_program(program, type(module).__name__, larger)
 
 
-def from_program(program: Any, name: str) -> CaffeModel:
+def _moves_items(program: Any, batch: int) -> bool:
+    """Whether a value has another first axis than that of the items."""
+    shapes = [shape_of(node) for node in program.graph.nodes if node.op == "call_function"]
+    return any(shape[0] != batch for shape in shapes if shape)
+
+
+def _items(inputs: tuple[Any, ...]) -> int:
+    """The number of items of an example."""
+    shape = list(getattr(inputs[0], "shape", [])) if inputs else []
+    return int(shape[0]) if shape else 1
+
+
+def _with_one_more(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+    """The program for one more item, whose shapes tell where the items are; None if it has none."""
+    more = tuple(
+        torch.cat([value, value[:1]]) if isinstance(value, torch.Tensor) and value.dim() else value
+        for value in inputs
+    )
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # it reports what is caught here
+    try:
+        return torch.export.export(module, more)
+    except Exception:  # torch raises many types; the module is for one number of items
+        return None
+    finally:
+        log.setLevel(level)
+
+
+def _axes_of_items(program: Any, larger: Any) -> dict[Any, int]:
+    """For each value of a program the axis that is longer in the same one for more items."""
+    pairs = list(zip(program.graph.nodes, larger.graph.nodes, strict=False))
+    if any(one.target != other.target for one, other in pairs if one.op == "call_function"):
+        return {}
+    found = {}
+    for one, other in pairs:
+        extents = list(zip(shape_of(one), shape_of(other), strict=False))
+        differing = [axis for axis, (before, after) in enumerate(extents) if before != after]
+        if len(differing) == 1:
+            found[one] = differing[0]
+    return found
+
+
+def from_program(program: Any, name: str, larger: Any = None) -> CaffeModel:
     """The Caffe model of an exported program.
 
     Args:
         program: a ``torch.export.ExportedProgram``, traced in evaluation mode.
         name: the net's name, and what messages call the program.
+        larger: the same for one more item.
 
     Raises:
         ExportError: it has operators or settings that no layer of Caffe has; all are named.
@@ -57,7 +111,8 @@ def from_program(program: Any, name: str) -> CaffeModel:
     # In-place operators become others, and views copies; the operators stay those of the module.
     with own_warnings_ignored():
         program = program.run_decompositions({})
-    conversion = _Conversion(program)
+        axes = {} if larger is None else _axes_of_items(program, larger.run_decompositions({}))
+    conversion = _Conversion(program, dict(axes))
     conversion.run()
     if conversion.problems:
         lines = "\n".join(conversion.problems)
@@ -65,7 +120,26 @@ def from_program(program: Any, name: str) -> CaffeModel:
     message, weights, names = conversion.layers.finish(name)
     definition = read_definition(message)
     notes = [f"output {i} is blob {names[top]!r}" for i, top in enumerate(conversion.outputs)]
+    notes += _of_forks(message)
+    if not axes and _moves_items(program, conversion.batch):
+        count = conversion.batch
+        notes.append(
+            f"shapes are for {count} item{'s' * (count > 1)} at a time, as in the example; "
+            "from_torch of the module finds those for any number, where it has them"
+        )
     return CaffeModel(replace(definition, notes=[*definition.notes, *notes]), weights, path=name)
+
+
+def _of_forks(message: Any) -> list[str]:
+    """A note on layer types that BVLC Caffe does not have."""
+    kinds = dict.fromkeys(layer.type for layer in message.layer)
+    found = [
+        f"{kind} ({one.fork})"
+        for kind in kinds
+        for one in [catalogue.choose(next(m for m in message.layer if m.type == kind))]
+        if one.fork
+    ]
+    return [f"layer types of forks, which BVLC Caffe lacks: {', '.join(found)}"] if found else []
 
 
 @contextmanager
@@ -80,13 +154,15 @@ def own_warnings_ignored() -> Iterator[None]:
 class _Conversion:
     """Goes through the nodes of a program in order."""
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: Any, axes: dict[Any, int]) -> None:
         self.program = program
+        self._axes = axes
         self.layers = Layers()
         self.problems: list[str] = []
         self.outputs: list[str] = []
         self._blobs: dict[Any, str] = {}
         self._constants: dict[Any, tuple[str, Any]] = {}
+        self.batch = 1
         # The blobs of operators with several results.
         self._lists: dict[Any, tuple[str, ...]] = {}
 
@@ -113,18 +189,27 @@ class _Conversion:
             if not isinstance(value, torch.Tensor) or not value.is_floating_point():
                 self.problems.append(f"input {node.name!r}: it is no tensor of floating point")
                 continue
+            if not self._blobs:
+                self.batch = max(1, *shape_of(node)[:1])
             message = self.layers.add(INPUT, node.name, [])
             message.input_param.shape.add().dim.extend(shape_of(node))
             self._blobs[node] = message.name
 
     def _fold_constants(self, node: Any) -> bool:
-        """Computes what depends on parameters alone, or on nothing."""
+        """Computes what depends on parameters alone, on the shape of a value, or on nothing."""
         inputs = node.all_input_nodes
-        if not all(value in self._constants for value in inputs) or undefined_values(node):
+        of_shapes = _operator(node) in OF_SHAPES
+        known = of_shapes or all(value in self._constants for value in inputs)
+        if not known or undefined_values(node):
             return False
         if not isinstance(node.meta.get("val"), torch.Tensor):
             return True
-        values = {value: self._constants[value][1] for value in inputs}
+        values = {
+            value: self._constants[value][1]
+            if value in self._constants
+            else torch.zeros(shape_of(value), dtype=value.meta["val"].dtype)
+            for value in inputs
+        }
         with torch.no_grad():
             result = node.target(
                 *map_arg(node.args, values.__getitem__), **map_arg(node.kwargs, values.__getitem__)
@@ -143,6 +228,7 @@ class _Conversion:
             if operator not in operators:
                 raise Unsupported(undefined_values(node) or "Caffe has no layer for it")
             found = operators.find(operator)(self._call(node))
+            self._axes.setdefault(node, self._axis_of_inputs(node))
             if isinstance(found, tuple):
                 self._lists[node] = found
             self._blobs[node] = found if isinstance(found, str) else found[0]
@@ -156,6 +242,7 @@ class _Conversion:
     def _take_item(self, node: Any) -> None:
         """One value of an operator with several; of a normalisation the first, as in Caffe."""
         source, index = node.args
+        self._axes.setdefault(node, self._axes.get(source, 0))
         if source in self._lists:
             self._blobs[node] = self._lists[source][index]
             return
@@ -164,6 +251,11 @@ class _Conversion:
             self.problems.append(f"{_place(node)}: value {index} of an operator is used")
             blob = UNKNOWN
         self._blobs[node] = blob
+
+    def _axis_of_inputs(self, node: Any) -> int:
+        """The axis of the items in what an operator reads, and gives if it does not move it."""
+        found = [self._axes[value] for value in node.all_input_nodes if value in self._axes]
+        return found[0] if found else 0
 
     def _call(self, node: Any) -> Call:
         arguments = {}
@@ -174,7 +266,11 @@ class _Conversion:
                 default = argument.default_value if argument.has_default_value() else None
                 arguments[argument.name] = node.kwargs.get(argument.name, default)
         name = _module(node)[0] or node.name
-        return Call(self.layers, node, arguments, self._blobs, self._constants, name)
+        return Call(
+            *(self.layers, node, arguments, self._blobs, self._constants, name),
+            batch=self.batch,
+            axes=self._axes,
+        )
 
     def _write_outputs(self) -> None:
         """Makes each output of the program a blob that no layer reads."""

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, rrelu
+from torch.nn.functional import dropout, normalize, pad, rrelu
+from torch.nn.functional import scaled_dot_product_attention as attention
 
 from caffecompat import Net
 from caffecompat.errors import ExportError
 from caffecompat.export import from_torch
 from caffecompat.export.model import CaffeModel
+from caffecompat.export.torch_import.traced_program import from_program
 from caffecompat.proto.files import write_text
 from caffecompat.weights import save_weights
 from tests.export.torch_import.modules import NETS
@@ -55,8 +57,9 @@ def assert_same(module: nn.Module, shape: tuple[int, ...], folder: Path) -> Caff
     expected = [expected] if isinstance(expected, Tensor) else list(expected)
     found = net.forward(**{net.inputs[0]: x.numpy()})
     assert len(found) == len(expected)
-    names = [re.findall(r"output \d+ is blob '(.*)'", n) for n in model.definition.notes]
-    for (name,), value in zip(names, expected, strict=True):
+    notes = [re.fullmatch(r"output \d+ is blob '(.*)'", n) for n in model.definition.notes]
+    names = [note[1] for note in notes if note]
+    for name, value in zip(names, expected, strict=True):
         np.testing.assert_allclose(found[name], value.numpy(), atol=1e-5, rtol=1e-5)
     return model
 
@@ -106,6 +109,13 @@ MODULES = [
     (nn.Softmax(-1), ["Softmax"]),
     (nn.Flatten(), ["Flatten"]),
     (nn.Flatten(2), ["Reshape"]),
+    (nn.GELU(), ["Gelu"]),
+    (nn.GELU("tanh"), ["Gelu"]),
+    (nn.LayerNorm((4, 6, 7), 0.1), ["LayerNorm"]),
+    (nn.LayerNorm(7), ["Reshape", "LayerNorm", "Reshape"]),
+    (nn.LayerNorm((6, 7), bias=False), ["Reshape", "LayerNorm", "Reshape"]),
+    (nn.LayerNorm(7, elementwise_affine=False), ["Reshape", "LayerNorm", "Reshape"]),
+    (nn.ZeroPad2d((1, 2, 0, 3)), ["Pad"]),
 ]  # fmt: skip
 
 
@@ -187,6 +197,37 @@ FUNCTIONS = [
     (lambda x, p: x.permute(0, 1, 3, 2), ()),
     (lambda x, p: x.view(2, 2, 2, 6, 7).transpose(1, 2).reshape(2, 4, 6, 7), ()),
     (lambda x, p: x.mean((2, 3), keepdim=True).transpose(2, 1), ()),
+    (lambda x, p: x.permute(0, 2, 3, 1), ()),
+    (lambda x, p: x.permute(0, 3, 1, 2).flatten(1), ()),
+    (lambda x, p: x.unsqueeze(1).permute(0, 2, 3, 1, 4), ()),
+    (lambda x, p: x.reshape(-1, 7).sigmoid().view(2, 4, 6, 7), ()),
+    (lambda x, p: x[:, ::2], ()),
+    (lambda x, p: x[:, 1::2], ()),
+    (lambda x, p: x[:, :, ::4], ()),
+    (lambda x, p: x[:, :, :, ::2], ()),
+    (lambda x, p: x[:, :, 1:6:3, 1::5], ()),
+    (lambda x, p: x[:, :, 5::2], ()),
+    (lambda x, p: pad(x, (1, 2)), ()),
+    (lambda x, p: pad(x, (0, 0)) + 1, ()),
+    (lambda x, p: x @ x.transpose(2, 3), ()),
+    (lambda x, p: x.flatten(0, 1).bmm(x.flatten(0, 1).mT), ()),
+    (lambda x, p: torch.einsum("nchw, ncvw -> nchv", x, x * 2), ()),
+    (lambda x, p: torch.einsum("nchw,nchv->ncvw", x, x.sigmoid()), ()),
+    (lambda x, p: torch.einsum("ncij,ncjd->ncid", x @ x.mT, x), ()),
+    (lambda x, p: attention(x, x * 0.5, x.relu()), ()),
+    (lambda x, p: attention(x, x[:, :, 1:], x[:, :, :-1], scale=0.3), ()),
+    (lambda x, p: x.roll((1, -2), (2, 3)), ()),
+    (lambda x, p: x.roll(-1, 1), ()),
+    (lambda x, p: x + p, (4, 6, 7)),
+    (lambda x, p: x * p - p, (6, 1)),
+    (lambda x, p: x * p, (1, 7)),
+    (lambda x, p: torch.cat([p.expand(2, -1, -1, -1), x], 1), (1, 2, 6, 7)),
+    (lambda x, p: x / x.abs().clamp_min(0.1), ()),
+    (lambda x, p: normalize(x, dim=-1), ()),
+    (lambda x, p: x.norm(dim=3), ()),
+    (lambda x, p: x[:, :1].expand(-1, 3, -1, -1), ()),
+    (lambda x, p: x + x.new_zeros(6, 7).fill_(0.5), ()),
+    (lambda x, p: pad(x, (0, 1, 2, 0, 1, 1), value=-0.5), ()),
 ]
 
 
@@ -225,8 +266,73 @@ def test_a_channel_shuffle_cuts_the_shorter_axis(tmp_path: Path) -> None:
     (pieces,) = [len(m.top) for m in model.definition.message.layer if m.type == "Slice"]
     assert pieces == 2
     wide = Function(lambda x, p: x.transpose(1, 2))
-    with pytest.raises(ExportError, match="exchanges axes of 65 and 66, for which Slice would"):
-        from_torch(wide, torch.zeros(1, 65, 66))
+    model = assert_same(wide, (2, 65, 66), tmp_path)
+    assert types(model) == ["Input", "Permute"]
+
+
+def test_types_of_forks_are_noted(tmp_path: Path) -> None:
+    model = assert_same(nn.Sequential(nn.LayerNorm(7), nn.GELU()), (2, 7), tmp_path)
+    assert model.definition.notes[-1] == (
+        "layer types of forks, which BVLC Caffe lacks: LayerNorm (Synopsys), Gelu (MyCaffe)"
+    )
+
+
+class Encoder(nn.Module):
+    """Positions, a first token and an encoder layer, as in ViT; shifted windows, as in Swin."""
+
+    def __init__(self, positions: int = 6, size: int = 4) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.ones(1, 1, size))
+        self.places = nn.Parameter(torch.ones(1, positions + 1, size))
+        self.layer = nn.MultiheadAttention(size, 2, batch_first=True)
+        self.bias = nn.Parameter(torch.ones(2, 3))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = torch.cat([self.first.expand(len(x), -1, -1), x], 1) + self.places
+        read, _ = self.layer(tokens, tokens, tokens, need_weights=False)
+        windows = x.roll(1, 1).view(len(x), 2, 3, 2, 2).permute(0, 1, 3, 2, 4)
+        parts = windows.reshape(len(x) * 2, 2, 3, 2) + self.bias.unsqueeze(-1)
+        return read[:, 0], parts.reshape(len(x), -1, 2).softmax(1)
+
+
+@pytest.mark.parametrize("items", [1, 3])
+def test_attention_in_any_batch(items: int, tmp_path: Path) -> None:
+    """The items are on the second axis in between, and in one axis with heads and positions."""
+    module = randomised(Encoder())
+    model = from_torch(module, torch.zeros(items, 6, 4))
+    net = read_back(model, tmp_path)
+    for batch in (items, 2, 5):
+        x = torch.randn(batch, 6, 4, generator=torch.Generator().manual_seed(batch))
+        with torch.no_grad():
+            expected = module(x)
+        names = [note.split("'")[1] for note in model.definition.notes if " is blob " in note]
+        found = net.forward(**{net.inputs[0]: x.numpy()})
+        for name, value in zip(names, expected, strict=True):
+            np.testing.assert_allclose(found[name], value.numpy(), atol=1e-5)
+
+
+def test_a_program_tells_that_its_shapes_are_those_of_the_example(tmp_path: Path) -> None:
+    module, x = randomised(Encoder()), torch.randn(1, 6, 4)
+    words = "shapes are for 1 item at a time, as in the example; from_torch of the module finds"
+    model = from_program(torch.export.export(module, (x,)), "encoder")
+    assert model.definition.notes[-1].startswith(words)
+    assert not any("at a time" in note for note in from_torch(module, x).definition.notes)
+    net = read_back(model, tmp_path)
+    with torch.no_grad():
+        first, _ = module(x)
+    found = net.forward(**{net.inputs[0]: x.numpy()})
+    assert any(v.shape == first.shape and np.allclose(v, first, atol=1e-5) for v in found.values())
+
+
+def test_items_of_items_in_any_batch(tmp_path: Path) -> None:
+    """The shapes do not hold the number of items of the example."""
+    module = nn.Sequential(nn.LayerNorm(7), Function(lambda x, p: x.reshape(-1, 7).relu()))
+    model = from_torch(randomised(module), torch.zeros(3, 4, 6, 7))
+    x = torch.randn(2, 4, 6, 7, generator=torch.Generator().manual_seed(3))
+    net = read_back(model, tmp_path)
+    (found,) = net.forward(**{net.inputs[0]: x.numpy()}).values()
+    with torch.no_grad():
+        np.testing.assert_allclose(found, module(x).numpy(), atol=1e-5)
 
 
 class Twins(nn.Module):
@@ -254,7 +360,7 @@ def test_what_caffe_does_not_have_is_named_at_once() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             x = self.up(self.fine(self.pool(x)))
-            return torch.nn.functional.gelu(x)
+            return torch.nn.functional.selu(x)
 
     with pytest.raises(ExportError) as caught:
         from_torch(Bad(), torch.zeros(1, 3, 9, 7))
@@ -269,7 +375,7 @@ def test_what_caffe_does_not_have_is_named_at_once() -> None:
                 "test_from_torch.py:",
             ),
             ("up (Upsample): aten.upsample_nearest2d: Caffe has no layer for it", "test_from"),
-            ("aten.gelu: Caffe has no layer for it", "test_from_torch.py:"),
+            ("aten.selu: Caffe has no layer for it", "test_from_torch.py:"),
         ],
         strict=True,
     ):
@@ -284,11 +390,25 @@ REFUSED = [
     (nn.LocalResponseNorm(4), "its size 4 is even"),
     (nn.SELU(), "aten.selu: Caffe has no layer for it"),
     (nn.Conv2d(4, 3, 2, padding="same"), "pads one side more than the other"),
-    (Function(lambda x, p: x.permute(0, 2, 3, 1)), "aten.permute: it brings the axes into the"),
-    (Function(lambda x, p: x.transpose(0, 1)), "aten.transpose: it brings the axes into the order"),
-    (Function(lambda x, p: x.reshape(-1, 7)), "across the axis of the batch"),
+    (Function(lambda x, p: x.transpose(0, 1)[:, 0]), "aten.select: it cuts the axis of the batch"),
+    (Function(lambda x, p: x.reshape(-1, 16)), "across the axis of the batch"),
+    (Function(lambda x, p: pad(x, (1, 1, 1, 1), "reflect")), "Caffe has no layer"),
+    (Function(lambda x, p: pad(x, (-1, 2))), "its border is negative"),
+    (Function(lambda x, p: pad(x, (0,) * 7 + (1,))), "a border around the axis of the batch"),
+    (Function(lambda x, p: torch.layer_norm(x, (2, 4, 6, 7))), "over the axis of the batch"),
+    (Function(lambda x, p: x @ x[:, :1].mT), "their axes but two must be equal here"),
+    (Function(lambda x, p: torch.einsum("nchw->nc", x)), "two operands with one letter per axis"),
+    (Function(lambda x, p: torch.einsum("nchw,nchw->nc", x, x)), "no product of stacks of matric"),
+    (Function(lambda x, p: torch.einsum("nchw,mcvw->nmhv", x, x)), "no product of stacks of matr"),
+    (Function(lambda x, p: attention(x, x, x, is_causal=True)), "it has a mask; Caffe has no lay"),
+    (Function(lambda x, p: x.roll(1, 0)), "it rolls all values, or the axis of the batch"),
+    (Function(lambda x, p: x.expand(3, 2, 4, 6, 7)), "it adds axes; use unsqueeze() first"),
+    (Function(lambda x, p: x.norm(dim=2)), "it is no Euclidean norm along the last axis"),
+    (Function(lambda x, p: x / x[:, :1]), "Caffe's Eltwise needs equal shapes"),
+    (Function(lambda x, p: x + torch.ones(2, 1, 1, 7)), "Caffe takes the same values for each"),
+    (Function(lambda x, p: torch.cat([x, torch.ones(2, 5, 6, 7)], 1)), "puts a parameter beside"),
     (Function(lambda x, p: x[:1]), "aten.slice: it cuts the axis of the batch"),
-    (Function(lambda x, p: x[:, ::2]), "aten.slice: Caffe's Slice takes neighbours, no steps"),
+    (Function(lambda x, p: x[::2]), "aten.slice: it cuts the axis of the batch"),
     (Function(lambda x, p: x[1]), "aten.select: it cuts the axis of the batch"),
     (Function(lambda x, p: x.nonzero()), "aten.nonzero: Caffe has no layer"),
     (Function(lambda x, p: x * torch.rand(2, 4, 6, 7)), "aten.rand: it draws numbers"),
@@ -370,6 +490,7 @@ def test_the_module_is_not_changed() -> None:
         "googlenet",
         "mobilenet_v2",
         "shufflenet_v2_x0_5",
+        "convnext_tiny",
     ],
 )
 def test_torchvision(name: str, tmp_path: Path) -> None:

@@ -76,8 +76,9 @@ def relu6(call: Call) -> str:
 
 
 @operators.register("aten.clamp")
+@operators.register("aten.clamp_min")
 def clamp(call: Call) -> str:
-    lowest, highest = call.arguments["min"], call.arguments["max"]
+    lowest, highest = call.arguments["min"], call.arguments.get("max")
     if highest is None and lowest == 0:
         return str(_plain(call, "ReLU").name)
     limits = (-np.inf if lowest is None else lowest, np.inf if highest is None else highest)

@@ -36,8 +36,7 @@ def multiply(call: Call) -> str:
     if call.is_constant(x):
         x, y = y, x
     if call.is_constant(y):
-        values = _per_channel(call, x, y)
-        return str(call.add("Scale", [call.blob(x)], values).name)
+        return _with_parameter(call, "Scale", x, y, 1)
     if shape_of(x) != shape_of(y):
         return _gated(call, x, y)
     message = call.add("Eltwise", [call.blob(x), call.blob(y)])
@@ -58,8 +57,7 @@ def _sum(call: Call, sign: float) -> str:
     if call.is_constant(x) and factor == 1:
         x, y = y, x
     if call.is_constant(y):
-        values = np.asarray(factor * _per_channel(call, x, y), np.float32)
-        return str(call.add("Bias", [call.blob(x)], values).name)
+        return _with_parameter(call, "Bias", x, y, factor)
     return _weighted_sum(call, x, y, 1, factor)
 
 
@@ -83,16 +81,26 @@ def _power(call: Call, scale: float = 1.0, shift: float = 0.0) -> str:
     return str(message.name)
 
 
-def _per_channel(call: Call, x: Any, y: Any) -> np.ndarray:
-    """The values of a parameter with one value per channel of ``x``, or one for all."""
+def _with_parameter(call: Call, kind: str, x: Any, y: Any, factor: float) -> str:
+    """A Scale or Bias of a parameter with values for neighbouring axes, or one for all channels."""
     shape, own = shape_of(x), shape_of(y)
     full = (1,) * (len(shape) - len(own)) + own
+    varying = [axis for axis, extent in enumerate(full) if extent != 1] or [1]
+    first, last = varying[0], varying[-1]
+    items = call.axis_of_items(x)
     call.check(
-        len(shape) > 1 and all(extent == 1 for axis, extent in enumerate(full) if axis != 1),
-        f"its parameter is {own}; Caffe takes one value per channel",
+        len(shape) > 1 and len(full) == len(shape) and not first <= items <= last,
+        f"its parameter is {own} for {shape}; Caffe takes the same values for each item",
     )
-    tensor = call.constants[y][1].detach().cpu().float().reshape(-1).expand(shape[1])
-    return np.ascontiguousarray(tensor.numpy())
+    tensor = call.constants[y][1].detach().cpu().float().reshape(full)
+    for axis in reversed([*range(first), *range(last + 1, len(full))]):
+        tensor = tensor.select(axis, 0)
+    values = tensor.expand(shape[first : last + 1]).numpy()
+    message = call.add(kind, [call.blob(x)], np.asarray(factor * values, np.float32))
+    if (first, last) != (1, 1):
+        p = message.scale_param if kind == "Scale" else message.bias_param
+        p.axis, p.num_axes = first, last + 1 - first
+    return str(message.name)
 
 
 def _gated(call: Call, x: Any, y: Any) -> str:

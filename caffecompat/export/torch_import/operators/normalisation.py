@@ -54,13 +54,50 @@ def division(call: Call) -> str:
         return str(message.name)
     settings = _local_response(x, divisor)
     if settings is None:
-        call.refuse("Caffe has no layer that divides one blob by another")
+        return _divided(call, x, divisor)
     size, alpha, beta, k = settings
     call.check(size % 2 == 1, f"its size {size} is even; Caffe's LRN needs an odd one")
     message = call.add("LRN", [call.blob(x)])
     p = message.lrn_param
     p.local_size, p.alpha, p.beta, p.k = size, alpha, beta, k
     return str(message.name)
+
+
+def _divided(call: Call, x: Any, divisor: Any) -> str:
+    """A product with 1 / divisor."""
+    call.check(
+        shape_of(x) == shape_of(divisor),
+        f"its operands are {shape_of(x)} and {shape_of(divisor)}; Caffe's Eltwise needs equal "
+        "shapes",
+    )
+    inverse = call.add("Power", [call.blob(divisor)], end="_inverse")
+    inverse.power_param.power = -1
+    message = call.add("Eltwise", [call.blob(x), inverse.name])
+    message.eltwise_param.operation = message.eltwise_param.PROD
+    return str(message.name)
+
+
+@operators.register("aten.linalg_vector_norm")
+def norm(call: Call) -> str:
+    """The square root of the sum of squares along the last axis."""
+    shape, axes = call.bottom_shape("self"), call.arguments["dim"]
+    last = len(shape) - 1
+    call.check(
+        call.arguments["ord"] == 2
+        and axes is not None
+        and [a % len(shape) for a in axes] == [last],
+        "it is no Euclidean norm along the last axis",
+    )
+    items = call.axis_of_items(call.arguments["self"])
+    call.check(items < last, "it sums over the axis of the batch")
+    squares = call.add("Reduction", [call.bottom("self")], end="_squares")
+    p = squares.reduction_param
+    p.operation, p.axis = p.SUMSQ, last
+    message = call.add("Power", [squares.name])
+    message.power_param.power = 0.5
+    if not call.arguments["keepdim"]:
+        return str(message.name)
+    return call.reshaped(message.name, call.shape, items, "_kept")
 
 
 def parts_of_local_response(node: Any) -> list[Any]:
