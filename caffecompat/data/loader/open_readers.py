@@ -183,12 +183,8 @@ def open_sliced_map_reader(
     if folders == ("", ""):
         folders = (p.data_dir, p.data_dir)
     entries = read_two_lists(p.image_list_path, p.label_list_path, folders, options.max_bytes)
-    samples = SlicedMapSamples(
-        *(p.image_list_path, entries, steps, settings),
-        shuffle=p.shuffle,
-        seed=options.seed,
-        skip=_skipped(p, options),
-    )
+    taken = ListSettings(shuffle=p.shuffle, seed=options.seed, skip=_skipped(p, options))
+    samples = SlicedMapSamples(p.image_list_path, entries, steps, settings, taken)
     return _reader_of_finished(samples, p.batch_size, options)
 
 
@@ -208,12 +204,8 @@ def open_bin_reader(
     p = parameter
     folders = (p.bin_dir, p.label_dir)
     entries = read_two_lists(p.bin_list_path, p.label_list_path, folders, options.max_bytes)
-    samples = BinSamples(
-        *(p.bin_list_path, entries, labels, grid),
-        mirror=p.mirror,
-        shuffle=p.shuffle,
-        seed=options.seed,
-    )
+    taken = ListSettings(shuffle=p.shuffle, seed=options.seed)
+    samples = BinSamples(p.bin_list_path, entries, labels, grid, p.mirror, taken)
     return _reader_of_finished(samples, p.batch_size, options)
 
 
@@ -361,8 +353,13 @@ def _reader_of_finished(
 
 
 def _list_settings(parameter: Message, options: ReadOptions) -> ListSettings:
-    """Those in an ImageDataParameter; ``rand_skip`` draws how many entries are left out."""
-    p, skip = parameter, 0
-    if p.rand_skip:
-        skip = pick_one(options.seed, 0, "rand_skip", p.rand_skip)
+    """Those in an ImageDataParameter."""
+    p, skip = parameter, _skipped(parameter, options)
     return ListSettings(p.root_folder, p.is_color, p.shuffle, options.seed, skip)
+
+
+def _skipped(parameter: Message, options: ReadOptions) -> int:
+    """How many entries are left out at the start, which ``rand_skip`` draws."""
+    if not parameter.rand_skip:
+        return 0
+    return pick_one(options.seed, 0, "rand_skip", parameter.rand_skip)

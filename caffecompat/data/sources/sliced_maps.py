@@ -20,7 +20,7 @@ from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.sample_choices import SampleChoices
 from caffecompat.data.sources.base import RawSample, Sample
 from caffecompat.data.sources.image_list import Entry, read_names
-from caffecompat.data.sources.image_samples import ImageSamples
+from caffecompat.data.sources.image_samples import ImageSamples, ListSettings
 from caffecompat.data.sources.label_maps import (
     LabelMapSettings,
     MapList,
@@ -125,9 +125,7 @@ class SlicedMapSamples(MapSamples):
         entries: the names of images and label images.
         steps: crop, flip, mean and scale.
         settings: the rest.
-        shuffle: whether to shuffle.
-        seed: the seed of all random choices.
-        skip: number of images to leave out at the start.
+        taken: how the entries are taken; its seed is that of all random choices.
     """
 
     def __init__(
@@ -136,12 +134,9 @@ class SlicedMapSamples(MapSamples):
         entries: MapList,
         steps: LabelMapSettings,
         settings: SliceSettings,
-        *,
-        shuffle: bool = False,
-        seed: int = 0,
-        skip: int = 0,
+        taken: ListSettings,
     ) -> None:
-        super().__init__(path, entries, steps, shuffle=shuffle, seed=seed, skip=skip)
+        super().__init__(path, entries, steps, taken)
         self._slicing = settings
 
     def decode(self, raw: RawSample) -> MapSample:
@@ -160,7 +155,7 @@ class SlicedMapSamples(MapSamples):
         self, pixels: NDArray[Any], labels: NDArray[Any], ordinal: int
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         assert self._slicing.scales is not None
-        factor = SampleChoices(self._seed, ordinal).uniform("scale", *self._slicing.scales)
+        factor = SampleChoices(self._taken.seed, ordinal).uniform("scale", *self._slicing.scales)
         if round(min(labels.shape) * factor) < 1:
             raise DataError(
                 f"a scale of {factor:g} leaves nothing of {labels.shape[0]}x{labels.shape[1]} "
@@ -198,8 +193,7 @@ class BinSamples(ImageSamples):
         labels: which pixels of the label images are labels.
         grid: which places of the arrays count, along height and width; None for all.
         mirror: half of the samples are flipped left to right.
-        shuffle: whether to shuffle.
-        seed: the seed of the order and the flips.
+        taken: how the entries are taken; its seed is that of the flips, too.
     """
 
     def __init__(
@@ -207,18 +201,15 @@ class BinSamples(ImageSamples):
         path: str,
         entries: MapList,
         labels: Grid,
-        grid: Grid | None = None,
-        *,
-        mirror: bool = False,
-        shuffle: bool = False,
-        seed: int = 0,
+        grid: Grid | None,
+        mirror: bool,
+        taken: ListSettings,
     ) -> None:
-        super().__init__(path, entries.images, shuffle=shuffle, seed=seed)
+        super().__init__(path, entries.images, taken)
         self._maps = entries.labels
         self._labels = labels
         self._grid = grid
         self._mirror = mirror
-        self._seed = seed
 
     def decode(self, raw: RawSample) -> MapSample:
         values = parse_bin(read_image_file(raw.key))
@@ -237,7 +228,7 @@ class BinSamples(ImageSamples):
             shown = shorten(name.decode(errors="backslashreplace"), 60)
             raise DataError(f"its label image {shown!r}: {error}") from error
         labels = self._labels.of(image)
-        if self._mirror and pick_one(self._seed, raw.ordinal, "mirror", 2):
+        if self._mirror and pick_one(self._taken.seed, raw.ordinal, "mirror", 2):
             values, labels = values[:, :, ::-1], labels[:, ::-1]
         return MapSample(np.ascontiguousarray(values), 0, labels, (0, 0))
 
