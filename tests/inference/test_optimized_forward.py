@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -160,5 +160,33 @@ def test_passes_may_change_buffers(layer: str) -> None:
         subject.forward(data=VALUES)
     with torch.no_grad():
         subject.params["c"][0].mul_(2)
+    with pytest.raises(NetError, match="parameters have changed"):
+        subject.forward(data=VALUES)
+
+
+def exchange(one: torch.Tensor, other: torch.Tensor) -> None:
+    one.data, other.data = other.data, one.data
+
+
+def fill(one: torch.Tensor, other: torch.Tensor) -> None:
+    with torch.no_grad():
+        other.fill_(0.5)
+
+
+def replace(one: torch.Tensor, other: torch.Tensor) -> None:
+    # Memory that was freed may be given to the next tensor of the same size.
+    shape = one.shape
+    one.data = torch.empty(0)
+    one.data = torch.zeros(shape)
+
+
+@pytest.mark.parametrize("change", [exchange, fill, replace])
+def test_parameters_in_other_memory_or_with_other_values_are_seen(
+    change: Callable[[torch.Tensor, torch.Tensor], None],
+) -> None:
+    subject = built([conv("c", "data"), conv("e", "c")])
+    subject.optimize("torch", large_pages=False, fuse=False)
+    subject.forward(data=VALUES)
+    change(subject.params["c"][0], subject.params["e"][0])
     with pytest.raises(NetError, match="parameters have changed"):
         subject.forward(data=VALUES)
