@@ -310,10 +310,11 @@ def test_the_module_is_not_changed() -> None:
         "mobilenet_v2",
         "shufflenet_v2_x0_5",
         "convnext_tiny",
+        "vit_b_32",
     ],
 )
 def test_torchvision(name: str, tmp_path: Path) -> None:
     models = pytest.importorskip("torchvision.models")
-    shape = (1, 3, 224, 224) if name in ("vgg11", "alexnet") else (1, 3, 97, 130)
+    shape = (1, 3, 224, 224) if name in ("vgg11", "alexnet", "vit_b_32") else (1, 3, 97, 130)
     options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
     assert_same(getattr(models, name)(weights=None, **options), shape, tmp_path)
