@@ -55,7 +55,7 @@ def test_files_that_name_files() -> None:
     [
         ("-x=1\nsolver=s.prototxt", "^f:2: 'solver=s.prototxt' is no flag; write one in each line"),
         ("--flagfile=f", "^f: names itself by --flagfile; take that line out$"),
-        ("--flagfile", "^--flagfile: expected the name of a file"),
+        ("--flagfile", "^--flagfile: expected the name of a file; write --flagfile=FILE$"),
     ],
 )
 def test_mistakes(text: str, words: str) -> None:

@@ -42,7 +42,8 @@ def test_modes() -> None:
         assert mode.current_device() == torch.device("cuda:0")
         return
     with pytest.raises(
-        CaffeError, match=r"write caffe.set_mode_cpu\(\) instead, or run .*run --cpu"
+        CaffeError,
+        match=r"write caffe.set_mode_cpu\(\) instead, or run 'python -m caffecompat\.run --cpu script\.py'",
     ):
         caffe.set_mode_gpu()
     assert mode.current_device() == torch.device("cpu")
