@@ -47,7 +47,7 @@ def set_mode_gpu() -> None:
         except NetError as error:
             raise NetError(
                 f"set_mode_gpu(): {error}; for the CPU write caffe.set_mode_cpu() instead, or run "
-                "the script with 'python -m caffecompat.run --cpu'"
+                "'python -m caffecompat.run --cpu script.py'"
             ) from error
     _mode.gpu = True
 

@@ -41,9 +41,11 @@ def test_modes() -> None:
         caffe.set_mode_gpu()
         assert mode.current_device() == torch.device("cuda:0")
         return
-    with pytest.raises(
-        CaffeError, match=r"write caffe.set_mode_cpu\(\) instead, or run .*run --cpu"
-    ):
+    remedy = (
+        r"for the CPU write caffe\.set_mode_cpu\(\) instead, "
+        r"or run 'python -m caffecompat\.run --cpu script\.py'"
+    )
+    with pytest.raises(CaffeError, match=remedy):
         caffe.set_mode_gpu()
     assert mode.current_device() == torch.device("cpu")
     mode.stay_on_cpu()
