@@ -18,7 +18,7 @@ from caffecompat.export.onnx_file import (
     with_all_values,
 )
 
-ERRORS_ONLY = 4  # of its log levels: fatal
+FATAL_ONLY = 4  # the highest of its log levels
 
 
 @engines.register("onnxruntime")
@@ -66,7 +66,7 @@ def open_session(model: str | bytes, path: Path, threads: int = 0, wait: int | N
     """
     runtime = import_onnxruntime()
     options = runtime.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
+    options.log_severity_level = FATAL_ONLY
     if threads:
         options.intra_op_num_threads = threads
         if wait is not None:

@@ -70,9 +70,11 @@ class _MatConvNet(Target):
         return _simple(net) if _is_chain(net) else _dag(net)
 
     def loading_lines(self, model: CaffeModel, path: Path) -> list[str]:
-        if "params" in self.content(from_caffe(model)):
-            return ["in MatConvNet:", f"  net = dagnn.DagNN.loadobj(load('{path}'));"]
-        return ["in MatConvNet:", f"  net = vl_simplenn_tidy(load('{path}'));"]
+        dag = "params" in self.content(from_caffe(model))
+        function = "dagnn.DagNN.loadobj" if dag else "vl_simplenn_tidy"
+        # In MATLAB a quote inside of a text is written twice.
+        quoted = str(path).replace("'", "''")
+        return ["in MatConvNet:", f"  net = {function}(load('{quoted}'));"]
 
 
 @targets.register("matconvnet")

@@ -31,6 +31,18 @@ from tests.export.matconvnet.nets import (
 scipy_io: Any = pytest.importorskip("scipy.io")
 
 
+@pytest.mark.parametrize(
+    ("form", "function"),
+    [("matconvnet", "vl_simplenn_tidy"), ("matconvnet-dagnn", "dagnn.DagNN.loadobj")],
+)
+def test_the_line_that_loads_a_file_quotes_its_name(
+    form: str, function: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(CHAIN, tmp_path)
+    assert run(tmp_path / "net.caffemodel", tmp_path / "it's.mat", "--to", form) == 0
+    assert f"  net = {function}(load('{tmp_path}/it''s.mat'));\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("form", ["matconvnet", "matconvnet-dagnn"])
 def test_a_chain_is_exact_there_and_back(form: str, tmp_path: Path) -> None:
     net = written(CHAIN, tmp_path)
