@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from caffecompat.pycaffe.running.python2 import hint_about, syntax_hint
 from tests.places import REPOSITORY
@@ -274,18 +273,3 @@ def test_a_notebook(tmp_path: Path) -> None:
     code = f"{found[1]}\nimport caffe\nprint(caffe.__version__)"
     done = run_program(["-c", code], tmp_path)
     assert (done.stdout, done.stderr) == ("1.0.0\n", "")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_script_for_a_gpu_runs_on_the_cpu_as_advised(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text("import caffe\ncaffe.set_mode_gpu()\nprint('ran')\n")
-    refused = run(tmp_path, "script.py")
-    assert refused.returncode == 1
-    assert (
-        "; for the CPU write caffe.set_mode_cpu() instead, or run the script with "
-        "'python -m caffecompat.run --cpu'" in refused.stderr
-    )
-    assert run(tmp_path, "--cpu", "script.py").stdout == "ran\n"
-    script.write_text(script.read_text().replace("set_mode_gpu()", "set_mode_cpu()"))
-    assert run(tmp_path, "script.py").stdout == "ran\n"
