@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,11 @@ from caffecompat.export.onnx_graph.rewriting.changes import FOR_ONNX_RUNTIME
 from caffecompat.inference.forked import kept_in_forks
 from caffecompat.inference.onnx_model.export import OnnxModel
 from caffecompat.inference.onnx_model.parts import PartsRun, Run
-from caffecompat.inference.onnx_model.programs import NO_HALVES, OnnxEngine, optimize_onnx
+from caffecompat.inference.onnx_model.programs import (
+    OnnxEngine,
+    optimize_onnx,
+    optimize_onnx_in_fp32,
+)
 from caffecompat.inference.torch_graph.half import multiplies_halves
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import InferenceOptions, Optimization, inference_engines
@@ -42,8 +45,7 @@ def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimi
     import_onnxruntime()
     half = HALVES.get(options.precision)
     if half is not None and not multiplies_halves(half, net.device):
-        made = optimize_onnx(net, replace(options, precision="fp32"), engine)
-        return replace(made, lines=(NO_HALVES.format(options.precision), *made.lines))
+        return optimize_onnx_in_fp32(net, options, engine)
     return optimize_onnx(net, options, engine)
 
 

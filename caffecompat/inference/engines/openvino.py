@@ -18,10 +18,10 @@ from caffecompat.inference.forked import kept_in_forks, openvino_process
 from caffecompat.inference.onnx_model.export import OnnxModel
 from caffecompat.inference.onnx_model.parts import PartsRun, Run
 from caffecompat.inference.onnx_model.programs import (
-    NO_HALVES,
     OnnxEngine,
     TensorRun,
     optimize_onnx,
+    optimize_onnx_in_fp32,
 )
 from caffecompat.inference.signal_stack import kept_signal_stack
 from caffecompat.inference.torch_graph.half import advice_against
@@ -54,8 +54,7 @@ def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimi
         precision = options.precision
         if precision in HALVES and precision.upper() not in core.get_property("CPU", _CAPABILITIES):
             # OpenVINO would do so without a word.
-            made = optimize_onnx(net, replace(options, precision="fp32"), engine)
-            return replace(made, lines=(NO_HALVES.format(precision), *made.lines))
+            return optimize_onnx_in_fp32(net, options, engine)
         made = optimize_onnx(net, options, engine)
         advice = advice_against(precision)
         return replace(made, lines=(f"{precision}: {advice}", *made.lines)) if advice else made

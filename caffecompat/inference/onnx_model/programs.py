@@ -127,6 +127,12 @@ def optimize_onnx(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Op
     raise ExportError(f"engine {engine.name} cannot run the net: {reason}")
 
 
+def optimize_onnx_in_fp32(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimization:
+    """:func:`optimize_onnx` on a processor without products in the precision that was chosen."""
+    made = optimize_onnx(net, replace(options, precision="fp32"), engine)
+    return replace(made, lines=(NO_HALVES.format(options.precision), *made.lines))
+
+
 def _optimize(net: Net, options: InferenceOptions, engine: OnnxEngine) -> Optimization:
     int8 = options.precision == "int8"
     changes = engine.changes if options.operators and not int8 else None
