@@ -6,13 +6,13 @@ from caffecompat.graph import Version
 from caffecompat.layers._recurrent import Recurrent
 from caffecompat.layers.arg_max import ArgMax
 from caffecompat.layers.flatten import Flatten
-from caffecompat.layers.forks.rcnn.proposal import Proposal
-from caffecompat.layers.forks.rcnn.proposal_layer import ProposalLayer
-from caffecompat.layers.forks.rcnn.proposal_synopsys import Proposal as ProposalOfSynopsys
-from caffecompat.layers.forks.rcnn.psroi_pooling import PSROIPooling
-from caffecompat.layers.forks.rcnn.roi_align import ROIAlign
-from caffecompat.layers.forks.rcnn.roi_pooling import ROIPooling
-from caffecompat.layers.forks.rcnn.text_proposal_layer import TextProposalLayer
+from caffecompat.layers.forks.rcnn.pooling.psroi_pooling import PSROIPooling
+from caffecompat.layers.forks.rcnn.pooling.roi_align import ROIAlign
+from caffecompat.layers.forks.rcnn.pooling.roi_pooling import ROIPooling
+from caffecompat.layers.forks.rcnn.proposals.proposal import Proposal
+from caffecompat.layers.forks.rcnn.proposals.proposal_layer import ProposalLayer
+from caffecompat.layers.forks.rcnn.proposals.proposal_synopsys import Proposal as ProposalOfSynopsys
+from caffecompat.layers.forks.rcnn.proposals.text_proposal_layer import TextProposalLayer
 from caffecompat.layers.forks.sequence._lstm import FlatLSTM
 from caffecompat.layers.forks.sequence.ctc_greedy_decoder import CTCGreedyDecoder
 from caffecompat.layers.forks.ssd.detection_output import DetectionOutput

@@ -82,7 +82,7 @@ def test_roi_pooling(count: tuple[int, int], pad: float, ties: bool) -> None:
 
 
 def test_channels_in_parts_make_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    from caffecompat.layers.forks.rcnn import _range_maximum
+    from caffecompat.layers.forks.rcnn.pooling import _range_maximum
 
     features = distinct((2, 5, 6, 7), seed=1)
     regions = torch.tensor(REGIONS, dtype=torch.float64)

@@ -11,7 +11,7 @@ import numpy as np
 
 from caffecompat.export.onnx_graph.coordinates import extent, part
 from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
-from caffecompat.layers.forks.rcnn.psroi_pooling import LEAST_SIZE
+from caffecompat.layers.forks.rcnn.pooling.psroi_pooling import LEAST_SIZE
 
 FLOAT, INT64, DOUBLE = 1, 7, 11
 # Columns of a region: the image, then x and y of both corners.

@@ -10,7 +10,7 @@ import numpy as np
 from caffecompat.export.onnx_graph.coordinates import part, positions
 from caffecompat.export.onnx_graph.layer import OnnxLayer, writers
 from caffecompat.export.onnx_graph.layers.region_pooling import write_maxima_of_bins
-from caffecompat.layers.forks.rcnn._proposals import ProposalSettings
+from caffecompat.layers.forks.rcnn.proposals._proposals import ProposalSettings
 
 FLOAT, BOOL = 1, 9
 SPATIAL = (2, 3)

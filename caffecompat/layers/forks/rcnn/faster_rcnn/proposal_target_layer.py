@@ -13,8 +13,12 @@ from caffecompat.layers._python_equivalent import (
 )
 from caffecompat.layers.forks.rcnn._one_image import OneImage, before_the_first_pass
 from caffecompat.layers.forks.rcnn._pixel_boxes import encode, overlaps
-from caffecompat.layers.forks.rcnn._rfcn_nets import ALL_REGIONS, is_of_rfcn, mines_hard_examples
 from caffecompat.layers.forks.rcnn._sampling import draw_keys, some
+from caffecompat.layers.forks.rcnn.faster_rcnn._rfcn_nets import (
+    ALL_REGIONS,
+    is_of_rfcn,
+    mines_hard_examples,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, between, register
-from caffecompat.layers.forks.rcnn._region_source import RegionSource
+from caffecompat.layers.forks.rcnn.ms_cnn._region_source import RegionSource
 
 if TYPE_CHECKING:
     from caffecompat.data.sources.region_images import RegionSettings, Size

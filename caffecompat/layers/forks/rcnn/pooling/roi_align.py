@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, exactly, register
-from caffecompat.layers.forks.rcnn._regions import (
+from caffecompat.layers.forks.rcnn.pooling._regions import (
     check_regions,
     columns,
     naming_bad_images,
     padded,
 )
-from caffecompat.layers.forks.rcnn._roi_grid import sampled
+from caffecompat.layers.forks.rcnn.pooling._roi_grid import sampled
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,7 @@ from math import log, sqrt
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, format_shape
-from caffecompat.layers.forks.rcnn._box_regression import BoxRegression, FieldBounds
+from caffecompat.layers.forks.rcnn.ms_cnn._box_regression import BoxRegression, FieldBounds
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,7 +16,7 @@ from caffecompat.layers.forks.rcnn._anchors import anchors_of_map, as_maps, base
 from caffecompat.layers.forks.rcnn._one_image import OneImage, before_the_first_pass
 from caffecompat.layers.forks.rcnn._pixel_boxes import encode, overlaps
 from caffecompat.layers.forks.rcnn._sampling import at_most, draw_keys
-from caffecompat.layers.forks.rcnn.proposal_layer import BASE_SIZE, RATIOS, SCALES
+from caffecompat.layers.forks.rcnn.proposals.proposal_layer import BASE_SIZE, RATIOS, SCALES
 
 if TYPE_CHECKING:
     from torch import Tensor

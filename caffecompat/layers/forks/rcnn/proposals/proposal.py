@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers.forks.rcnn._anchors import base_anchors, round_half_up
-from caffecompat.layers.forks.rcnn._proposals import ImageProposals, ProposalSettings
+from caffecompat.layers.forks.rcnn.proposals._proposals import ImageProposals, ProposalSettings
 
 _OTHER_FIELDS = (
     "anchor_base_size",

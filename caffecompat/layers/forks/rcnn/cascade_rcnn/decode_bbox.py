@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, between, format_shape, register
-from caffecompat.layers.forks.rcnn._box_regression import read_box_regression
 from caffecompat.layers.forks.rcnn._pixel_boxes import decode
+from caffecompat.layers.forks.rcnn.ms_cnn._box_regression import read_box_regression
 
 if TYPE_CHECKING:
     from torch import Tensor

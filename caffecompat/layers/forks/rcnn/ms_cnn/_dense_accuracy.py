@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, between
-from caffecompat.layers.forks.rcnn._box_regression import (
+from caffecompat.layers.forks.rcnn.ms_cnn._box_regression import (
     FieldBounds,
     field_boxes,
     read_box_regression,
 )
-from caffecompat.layers.forks.rcnn._dense_targets import DenseTargets
+from caffecompat.layers.forks.rcnn.ms_cnn._dense_targets import DenseTargets
 
 if TYPE_CHECKING:
     from torch import Tensor

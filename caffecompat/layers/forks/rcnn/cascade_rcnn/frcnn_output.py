@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
 from caffecompat.layers.forks._suppression import suppress
-from caffecompat.layers.forks.rcnn._box_regression import corner_overlaps, read_box_regression
 from caffecompat.layers.forks.rcnn._pixel_boxes import decode
+from caffecompat.layers.forks.rcnn.ms_cnn._box_regression import (
+    corner_overlaps,
+    read_box_regression,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from caffecompat.layers._base import Message, Shape, exactly, register
 from caffecompat.layers._loss import Loss
 from caffecompat.layers._loss_reduction import LossReduction
-from caffecompat.layers.forks.rcnn._box_regression import FieldBounds, read_box_regression
-from caffecompat.layers.forks.rcnn._dense_targets import DenseTargets, limited, smooth_l1
 from caffecompat.layers.forks.rcnn._sampling import hardest
+from caffecompat.layers.forks.rcnn.ms_cnn._box_regression import FieldBounds, read_box_regression
+from caffecompat.layers.forks.rcnn.ms_cnn._dense_targets import DenseTargets, limited, smooth_l1
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,12 +15,16 @@ from caffecompat.layers._base import (
     format_shape,
     register,
 )
-from caffecompat.layers.forks.rcnn._box_regression import (
+from caffecompat.layers.forks.rcnn.ms_cnn._box_regression import (
     corner_overlaps,
     field_boxes,
     read_box_regression,
 )
-from caffecompat.layers.forks.rcnn._output_rows import OutputLimits, empty_tops, proposal_tops
+from caffecompat.layers.forks.rcnn.ms_cnn._output_rows import (
+    OutputLimits,
+    empty_tops,
+    proposal_tops,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

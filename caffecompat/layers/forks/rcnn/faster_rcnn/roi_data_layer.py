@@ -16,7 +16,7 @@ from caffecompat.layers._python_equivalent import (
     register_python_layer,
 )
 from caffecompat.layers._source import Source
-from caffecompat.layers.forks.rcnn._rfcn_nets import is_of_rfcn
+from caffecompat.layers.forks.rcnn.faster_rcnn._rfcn_nets import is_of_rfcn
 
 if TYPE_CHECKING:
     from caffecompat.data.advice import MissingInput

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from caffecompat.layers._base import Message
 from caffecompat.layers.forks._suppression import suppress
-from caffecompat.layers.forks.rcnn._box_regression import FieldBounds
+from caffecompat.layers.forks.rcnn.ms_cnn._box_regression import FieldBounds
 
 if TYPE_CHECKING:
     from torch import Tensor

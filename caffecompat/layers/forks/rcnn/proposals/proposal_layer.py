@@ -12,7 +12,7 @@ from caffecompat.layers._python_equivalent import (
     register_python_layer,
 )
 from caffecompat.layers.forks.rcnn._anchors import base_anchors
-from caffecompat.layers.forks.rcnn._proposals import ImageProposals, ProposalSettings
+from caffecompat.layers.forks.rcnn.proposals._proposals import ImageProposals, ProposalSettings
 
 RATIOS = (0.5, 1, 2)
 SCALES = (8, 16, 32)

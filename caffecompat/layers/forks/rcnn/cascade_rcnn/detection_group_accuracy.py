@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, exactly, format_shape, register
-from caffecompat.layers.forks.rcnn._dense_accuracy import DenseAccuracy, mean_overlap
-from caffecompat.layers.forks.rcnn._dense_targets import DenseTargets
+from caffecompat.layers.forks.rcnn.ms_cnn._dense_accuracy import DenseAccuracy, mean_overlap
+from caffecompat.layers.forks.rcnn.ms_cnn._dense_targets import DenseTargets
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, exactly, register
 from caffecompat.layers._rounding import round_away
-from caffecompat.layers.forks.rcnn._range_maximum import rectangle_maxima
-from caffecompat.layers.forks.rcnn._regions import (
+from caffecompat.layers.forks.rcnn.pooling._range_maximum import rectangle_maxima
+from caffecompat.layers.forks.rcnn.pooling._regions import (
     check_images,
     check_regions,
     columns,

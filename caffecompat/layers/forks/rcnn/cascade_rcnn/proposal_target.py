@@ -8,9 +8,9 @@ from math import floor
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, between, exactly, format_shape, register
-from caffecompat.layers.forks.rcnn._box_regression import read_box_regression
 from caffecompat.layers.forks.rcnn._pixel_boxes import encode, overlaps
 from caffecompat.layers.forks.rcnn._sampling import draw_keys, some
+from caffecompat.layers.forks.rcnn.ms_cnn._box_regression import read_box_regression
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,0 +1,1 @@
+"""R-FCN's losses: online hard example mining."""
