@@ -10,7 +10,7 @@ import pytest
 
 import caffecompat
 from caffecompat.doctor.examination import examine
-from caffecompat.layers.forks.segmentation.balanced_cross_entropy_loss import (
+from caffecompat.layers.forks.segmentation.losses.balanced_cross_entropy_loss import (
     BalancedCrossEntropyLoss,
 )
 from caffecompat.layers.sigmoid_cross_entropy_loss import SigmoidCrossEntropyLoss

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from caffecompat.errors import LayerError
-from caffecompat.layers.forks.segmentation._permutohedral import PermutohedralLattice
+from caffecompat.layers.forks.segmentation.crf._permutohedral import PermutohedralLattice
 from tests.layers.messages import distinct, made
 from tests.layers.single import call
 

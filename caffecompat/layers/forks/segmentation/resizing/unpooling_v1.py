@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, between, format_shape, register
 from caffecompat.layers._surrogate_gradient import with_gradient_of
-from caffecompat.layers.forks.segmentation._unpool import put_at_mask
+from caffecompat.layers.forks.segmentation.resizing._unpool import put_at_mask
 
 if TYPE_CHECKING:
     from torch import Tensor

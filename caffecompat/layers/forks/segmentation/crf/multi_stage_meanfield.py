@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from caffecompat.layers._base import register
-from caffecompat.layers.forks.segmentation._meanfield import Meanfield
+from caffecompat.layers.forks.segmentation.crf._meanfield import Meanfield
 
 
 @register("MultiStageMeanfield", fork="CRF-RNN")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, register
-from caffecompat.layers.forks.segmentation._sliced_label_source import SlicedLabelSource
+from caffecompat.layers.forks.segmentation.data._sliced_label_source import SlicedLabelSource
 
 if TYPE_CHECKING:
     from caffecompat.data.loader.prefetch import BatchReader

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, exactly, format_shape, register
-from caffecompat.layers.forks.segmentation._resize import resize_with_aligned_corners
+from caffecompat.layers.forks.segmentation.resizing._resize import resize_with_aligned_corners
 
 if TYPE_CHECKING:
     from torch import Tensor

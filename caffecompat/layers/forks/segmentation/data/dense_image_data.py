@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, exactly, register
-from caffecompat.layers.forks.segmentation._label_map_source import (
+from caffecompat.layers.forks.segmentation.data._label_map_source import (
     LabelMapSource,
     square_or_sides,
 )

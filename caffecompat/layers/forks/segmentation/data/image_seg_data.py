@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, between, register
 from caffecompat.layers._batch_source import errors_at
-from caffecompat.layers.forks.segmentation._label_map_source import (
+from caffecompat.layers.forks.segmentation.data._label_map_source import (
     LabelMapSource,
     square_or_sides,
 )

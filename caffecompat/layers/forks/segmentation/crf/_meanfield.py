@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape
-from caffecompat.layers.forks.segmentation._permutohedral import PermutohedralLattice
+from caffecompat.layers.forks.segmentation.crf._permutohedral import PermutohedralLattice
 from caffecompat.proto.schema import new
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from caffecompat.layers._base import Message, Shape, between, register
-from caffecompat.layers.forks.segmentation._label_map_source import (
+from caffecompat.layers.forks.segmentation.data._label_map_source import (
     LabelMapSource,
     square_or_sides,
 )

@@ -63,7 +63,7 @@ class MalisLoss(Loss):
         import numpy as np
         import torch
 
-        from caffecompat.layers.forks.segmentation._malis import edges_of
+        from caffecompat.layers.forks.segmentation.losses._malis import edges_of
 
         volume = (1,) * (_SPATIAL + 2 - x.dim()) + tuple(x.shape[2:])
         edges = edges_of(self._offsets(x.shape[1], *offsets), volume)
@@ -114,7 +114,7 @@ def _term(
     """A term of the loss, and its gradient for the affinities (flat)."""
     import numpy as np
 
-    from caffecompat.layers.forks.segmentation._malis import joined_pairs
+    from caffecompat.layers.forks.segmentation.losses._malis import joined_pairs
 
     pairs = joined_pairs(affinities, edges, labels)
     count, every = (pairs.same, pairs.all_same) if positive else (pairs.other, pairs.all_other)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from caffecompat.graph.state import layer_is_included, net_state
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape
-from caffecompat.layers.forks.segmentation._coordinates import BlobPaths, alignment
+from caffecompat.layers.forks.segmentation.cropping._coordinates import BlobPaths, alignment
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from caffecompat.layers._base import register
-from caffecompat.layers.forks.segmentation._geometric_crop import GeometricCrop
+from caffecompat.layers.forks.segmentation.cropping._geometric_crop import GeometricCrop
 
 
 @register("CROP", fork="FCN, HED, CRF-RNN")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, exactly, register
-from caffecompat.layers.forks.segmentation._unpool import put_at_mask
+from caffecompat.layers.forks.segmentation.resizing._unpool import put_at_mask
 
 if TYPE_CHECKING:
     from torch import Tensor

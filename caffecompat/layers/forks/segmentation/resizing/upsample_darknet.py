@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caffecompat.layers._base import Message, Shape, register
-from caffecompat.layers.forks.segmentation.upsample_nearest import NearestUpsample
+from caffecompat.layers.forks.segmentation.resizing.upsample_nearest import NearestUpsample
 
 
 @register("UpsampleDarknet", fork="Synopsys")

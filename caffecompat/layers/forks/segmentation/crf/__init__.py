@@ -1,0 +1,1 @@
+"""The fully connected CRF of CRF-RNN, by mean field inference."""

@@ -1,0 +1,1 @@
+"""Crops whose offset follows from the net, or is the middle."""

@@ -1,0 +1,1 @@
+"""Data layers with a label for each pixel."""

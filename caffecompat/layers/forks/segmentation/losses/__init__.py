@@ -1,0 +1,1 @@
+"""Losses of maps of labels and of affinities."""

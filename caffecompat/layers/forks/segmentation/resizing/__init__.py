@@ -1,0 +1,1 @@
+"""Planes made larger or smaller: interpolation, unpooling."""
