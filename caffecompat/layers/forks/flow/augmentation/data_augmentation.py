@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from caffecompat.layers._base import Layer, Message, Shape, between, format_shape, register
-from caffecompat.layers.forks.flow import _coefficients as coefficients
-from caffecompat.layers.forks.flow import _colour as colour
-from caffecompat.layers.forks.flow._random_coefficients import COUNT, Generator, normal, uniforms
-from caffecompat.layers.forks.flow._schedule import Schedule
+from caffecompat.layers.forks.flow.augmentation import _coefficients as coefficients
+from caffecompat.layers.forks.flow.augmentation import _colour as colour
+from caffecompat.layers.forks.flow.augmentation._random_coefficients import (
+    COUNT,
+    Generator,
+    normal,
+    uniforms,
+)
+from caffecompat.layers.forks.flow.augmentation._schedule import Schedule
 from caffecompat.proto.schema import new
 
 if TYPE_CHECKING:

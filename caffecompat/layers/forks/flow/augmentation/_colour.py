@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from caffecompat.layers.forks.flow._coefficients import EIGEN, neutral
+from caffecompat.layers.forks.flow.augmentation._coefficients import EIGEN, neutral
 
 if TYPE_CHECKING:
     from torch import Tensor

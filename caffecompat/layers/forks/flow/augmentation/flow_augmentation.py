@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
-from caffecompat.layers.forks.flow import _coefficients as coefficients
+from caffecompat.layers.forks.flow.augmentation import _coefficients as coefficients
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers._rounding import round_away
-from caffecompat.layers.forks.flow import _coefficients as coefficients
+from caffecompat.layers.forks.flow.augmentation import _coefficients as coefficients
 
 if TYPE_CHECKING:
     from torch import Tensor

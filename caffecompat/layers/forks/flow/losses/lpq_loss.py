@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, format_shape, register
-from caffecompat.layers.forks.flow._flow_error import FlowLoss
+from caffecompat.layers.forks.flow.losses._flow_error import FlowLoss
 
 if TYPE_CHECKING:
     from torch import Tensor

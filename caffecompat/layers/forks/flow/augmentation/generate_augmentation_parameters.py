@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import BlobCount, Layer, Message, Shape, format_shape, register
-from caffecompat.layers.forks.flow import _coefficients as coefficients
-from caffecompat.layers.forks.flow._random_coefficients import COUNT, Generator, uniforms
-from caffecompat.layers.forks.flow._schedule import Schedule
+from caffecompat.layers.forks.flow.augmentation import _coefficients as coefficients
+from caffecompat.layers.forks.flow.augmentation._random_coefficients import (
+    COUNT,
+    Generator,
+    uniforms,
+)
+from caffecompat.layers.forks.flow.augmentation._schedule import Schedule
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,0 +1,1 @@
+"""FlowNet's augmentation of images and of the flow between them."""

@@ -1,0 +1,1 @@
+"""Losses of flow, with unknown values."""
