@@ -15,7 +15,7 @@ from caffecompat.layers.forks.rcnn.proposals.proposal_synopsys import Proposal a
 from caffecompat.layers.forks.rcnn.proposals.text_proposal_layer import TextProposalLayer
 from caffecompat.layers.forks.sequence._lstm import FlatLSTM
 from caffecompat.layers.forks.sequence.ctc_greedy_decoder import CTCGreedyDecoder
-from caffecompat.layers.forks.ssd.detection_output import DetectionOutput
+from caffecompat.layers.forks.ssd.detections.detection_output import DetectionOutput
 from caffecompat.layers.forks.yolo.yolo_detection_output import YoloDetectionOutput
 from caffecompat.layers.forks.yolo.yolov3_detection_output import Yolov3DetectionOutput
 from caffecompat.layers.lstm_unit import LSTMUnit

@@ -14,7 +14,7 @@ from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shap
 from caffecompat.layers._batch_source import errors_at
 from caffecompat.layers.forks._other_fields import refuse_other_fields
 from caffecompat.layers.forks.ssd._ground_truth import Truth, read_truth
-from caffecompat.layers.forks.ssd._pixels import to_pixels
+from caffecompat.layers.forks.ssd.detections._pixels import to_pixels
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,7 @@ from caffecompat.data.image_sizes import read_image_sizes
 from caffecompat.data.label_map import read_label_map
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.layers._base import Message
-from caffecompat.layers.forks.ssd._pixels import to_pixels
+from caffecompat.layers.forks.ssd.detections._pixels import to_pixels
 from caffecompat.output_files import atomic_write
 
 FORMATS = ("VOC", "COCO", "ILSVRC")

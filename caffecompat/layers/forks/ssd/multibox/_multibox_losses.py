@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.layers.forks.ssd._box_codes import decode, encode
-from caffecompat.layers.forks.ssd._multibox_options import Examples, MultiBoxOptions, Predictions
+from caffecompat.layers.forks.ssd.multibox._multibox_options import (
+    Examples,
+    MultiBoxOptions,
+    Predictions,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 from caffecompat.data.boxes import Boxes
 from caffecompat.layers.forks.ssd._box_codes import decode
 from caffecompat.layers.forks.ssd._ground_truth import Truth
-from caffecompat.layers.forks.ssd._matching import LEFT_OUT, UNMATCHED, Match, match_boxes
-from caffecompat.layers.forks.ssd._mining import mine
-from caffecompat.layers.forks.ssd._multibox_losses import (
+from caffecompat.layers.forks.ssd.multibox._matching import LEFT_OUT, UNMATCHED, Match, match_boxes
+from caffecompat.layers.forks.ssd.multibox._mining import mine
+from caffecompat.layers.forks.ssd.multibox._multibox_losses import (
     confidence_losses,
     indices,
     location_losses,
 )
-from caffecompat.layers.forks.ssd._multibox_options import Examples, MultiBoxOptions, Predictions
+from caffecompat.layers.forks.ssd.multibox._multibox_options import (
+    Examples,
+    MultiBoxOptions,
+    Predictions,
+)
 
 # By image and location class.
 Matches: TypeAlias = dict[tuple[int, int], Match]

@@ -12,8 +12,12 @@ from caffecompat.layers._base import Layer, Message, Shape, between, format_shap
 from caffecompat.layers._batch_source import errors_at
 from caffecompat.layers.forks._other_fields import refuse_other_fields
 from caffecompat.layers.forks.ssd._box_codes import decode, split_priors
-from caffecompat.layers.forks.ssd._detection_files import FORMATS, SAVE_FIELDS, DetectionFiles
-from caffecompat.layers.forks.ssd._detections import DetectionOptions, Floats, detect
+from caffecompat.layers.forks.ssd.detections._detection_files import (
+    FORMATS,
+    SAVE_FIELDS,
+    DetectionFiles,
+)
+from caffecompat.layers.forks.ssd.detections._detections import DetectionOptions, Floats, detect
 from caffecompat.proto.schema import enum_name
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from caffecompat.data.boxes import Boxes
 from caffecompat.layers._base import Message
-from caffecompat.layers.forks.ssd._matching import MatchOptions
-from caffecompat.layers.forks.ssd._mining import MiningOptions
+from caffecompat.layers.forks.ssd.multibox._matching import MatchOptions
+from caffecompat.layers.forks.ssd.multibox._mining import MiningOptions
 from caffecompat.proto.schema import enum_name
 
 if TYPE_CHECKING:

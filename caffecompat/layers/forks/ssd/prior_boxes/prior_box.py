@@ -10,7 +10,12 @@ import numpy as np
 
 from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers.forks._other_fields import refuse_other_fields
-from caffecompat.layers.forks.ssd._prior_grid import GRID_FIELDS, BoxSize, PriorGrid, rounded
+from caffecompat.layers.forks.ssd.prior_boxes._prior_grid import (
+    GRID_FIELDS,
+    BoxSize,
+    PriorGrid,
+    rounded,
+)
 
 _SAME = 1e-6
 _OF_FACEBOXES = [32, 64, 128]

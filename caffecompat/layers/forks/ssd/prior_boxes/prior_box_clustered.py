@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from caffecompat.layers._base import Message, Shape, register
 from caffecompat.layers.forks._other_fields import refuse_other_fields
-from caffecompat.layers.forks.ssd._prior_grid import GRID_FIELDS, BoxSize, PriorGrid
+from caffecompat.layers.forks.ssd.prior_boxes._prior_grid import GRID_FIELDS, BoxSize, PriorGrid
 
 
 @register("PriorBoxClustered", fork="Intel's SSD")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from caffecompat.data.boxes import Boxes, areas, falling, suppress
 from caffecompat.layers._base import Message
-from caffecompat.layers.forks.ssd._matching import UNMATCHED, Match
+from caffecompat.layers.forks.ssd.multibox._matching import UNMATCHED, Match
 
 # Non-maximum suppression before mining drops boxes with a smaller area.
 _SMALLEST_AREA = 1e-5

@@ -12,10 +12,14 @@ from caffecompat.layers._loss import Loss
 from caffecompat.layers._loss_reduction import LossReduction
 from caffecompat.layers.forks._other_fields import refuse_other_fields
 from caffecompat.layers.forks.ssd._box_codes import decode, split_priors
-from caffecompat.layers.forks.ssd._examples import find_examples
 from caffecompat.layers.forks.ssd._ground_truth import read_truth
-from caffecompat.layers.forks.ssd._multibox_losses import confidence_loss, location_losses
-from caffecompat.layers.forks.ssd._multibox_options import Examples, MultiBoxOptions, Predictions
+from caffecompat.layers.forks.ssd.multibox._examples import find_examples
+from caffecompat.layers.forks.ssd.multibox._multibox_losses import confidence_loss, location_losses
+from caffecompat.layers.forks.ssd.multibox._multibox_options import (
+    Examples,
+    MultiBoxOptions,
+    Predictions,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,0 +1,1 @@
+"""Predictions as detections, the files with them, and their evaluation."""

@@ -1,0 +1,1 @@
+"""MultiBoxLoss: matching of boxes, mining of negatives, the two losses."""

@@ -1,0 +1,1 @@
+"""Prior boxes (anchors) of feature maps."""
