@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, at_least, format_shape
 from caffecompat.layers.forks.yolo._annotated_rows import has_annotated_rows, objects_in_rows
-from caffecompat.layers.forks.yolo._evaluation import Detections, Objects, Verdicts, table
+from caffecompat.layers.forks.yolo.evaluation._evaluation import (
+    Detections,
+    Objects,
+    Verdicts,
+    table,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, register
-from caffecompat.layers.forks.yolo._evaluation import Detections, score
-from caffecompat.layers.forks.yolo._region_evaluation import LEAST_SCORE, RegionEvaluation
+from caffecompat.layers.forks.yolo.evaluation._evaluation import Detections, score
+from caffecompat.layers.forks.yolo.evaluation._region_evaluation import (
+    LEAST_SCORE,
+    RegionEvaluation,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import register
-from caffecompat.layers.forks.recognition._code_losses import HALF, CodeLoss
+from caffecompat.layers.forks.recognition.binary_codes._code_losses import HALF, CodeLoss
 
 if TYPE_CHECKING:
     from torch import Tensor

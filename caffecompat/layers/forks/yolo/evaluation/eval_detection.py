@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Message, Shape, register
-from caffecompat.layers.forks.yolo._evaluation import Detections, score
-from caffecompat.layers.forks.yolo._region_evaluation import LEAST_SCORE, RegionEvaluation
+from caffecompat.layers.forks.yolo.evaluation._evaluation import Detections, score
+from caffecompat.layers.forks.yolo.evaluation._region_evaluation import (
+    LEAST_SCORE,
+    RegionEvaluation,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

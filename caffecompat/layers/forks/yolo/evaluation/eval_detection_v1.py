@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffecompat.layers._base import Layer, Message, Shape, exactly, format_shape, register
-from caffecompat.layers.forks.yolo._evaluation import Detections, Objects, Verdicts, score, table
+from caffecompat.layers.forks.yolo.evaluation._evaluation import (
+    Detections,
+    Objects,
+    Verdicts,
+    score,
+    table,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

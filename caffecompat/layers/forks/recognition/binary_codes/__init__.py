@@ -1,0 +1,1 @@
+"""DeepBit's losses over binary codes."""

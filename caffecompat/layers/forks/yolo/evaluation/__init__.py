@@ -1,0 +1,1 @@
+"""EvalDetection of YOLO's forks: which detections of a batch are right."""
