@@ -57,7 +57,7 @@ SUBPACKAGES = {
     ],
     "inference": ["torch_graph", "onnx_model", "engines"],
     "net": ["shapes", "kernels", "blobs", "parameters", "execution", "analysis"],
-    "pycaffe": ["proto", "execution", "running", "scripts"],
+    "pycaffe": ["images", "proto", "execution", "nets", "solvers", "running", "scripts"],
     "draw": ["arrays"],
     "evaluate": ["images", "protocols", "classification", "features", "localisation", "detection"],
     "solver": [

@@ -1,7 +1,6 @@
 """The names of pycaffe's compiled module."""
 
 from caffecompat.pycaffe.blob import Blob, BlobVec
-from caffecompat.pycaffe.layer import Layer, layer_type_list
 from caffecompat.pycaffe.mode import (
     set_device,
     set_mode_cpu,
@@ -13,10 +12,11 @@ from caffecompat.pycaffe.mode import (
     solver_count,
     solver_rank,
 )
-from caffecompat.pycaffe.nccl import NCCL, has_nccl
-from caffecompat.pycaffe.net import Net
+from caffecompat.pycaffe.nets.layer import Layer, layer_type_list
+from caffecompat.pycaffe.nets.net import Net
 from caffecompat.pycaffe.script_log import init_log, log, set_logging_disabled
-from caffecompat.pycaffe.solver import (
+from caffecompat.pycaffe.solvers.nccl import NCCL, has_nccl
+from caffecompat.pycaffe.solvers.solver import (
     AdaDeltaSolver,
     AdaGradSolver,
     AdamSolver,

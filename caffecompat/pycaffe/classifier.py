@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from caffecompat.errors import DataError
 from caffecompat.pycaffe import io
-from caffecompat.pycaffe.net import Net
+from caffecompat.pycaffe.nets.net import Net
 from caffecompat.pycaffe.proto import caffe_pb2
 
 Array = NDArray[Any]

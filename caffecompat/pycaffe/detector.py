@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from caffecompat.errors import CaffeError, DataError
 from caffecompat.pycaffe import io
 from caffecompat.pycaffe.classifier import input_transformer
-from caffecompat.pycaffe.net import Net
+from caffecompat.pycaffe.nets.net import Net
 from caffecompat.pycaffe.proto import caffe_pb2
 
 Array = NDArray[Any]

@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from caffecompat.data.codec.images import decode_file, decode_image, read_image_file
 from caffecompat.errors import CaffeError, DataError
 from caffecompat.pycaffe.errors import ImageFileError, MissingImage
+from caffecompat.pycaffe.images.resizing import resize_image as resize_image
+from caffecompat.pycaffe.images.transformer import Transformer as Transformer
 from caffecompat.pycaffe.proto import caffe_pb2
-from caffecompat.pycaffe.resizing import resize_image as resize_image
-from caffecompat.pycaffe.transformer import Transformer as Transformer
 
 Array = NDArray[Any]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from caffecompat.pycaffe.net import Net
+from caffecompat.pycaffe.nets.net import Net
 from caffecompat.pycaffe.proto import caffe_pb2
 
 CLASSES = 4

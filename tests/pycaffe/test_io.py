@@ -12,8 +12,8 @@ import pytest
 
 from caffecompat.errors import DataError
 from caffecompat.pycaffe import io
+from caffecompat.pycaffe.images.resizing import resize_centers, zoom_corners
 from caffecompat.pycaffe.proto import caffe_pb2
-from caffecompat.pycaffe.resizing import resize_centers, zoom_corners
 
 RANDOM = np.random.default_rng(3)
 

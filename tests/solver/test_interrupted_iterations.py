@@ -130,4 +130,4 @@ def test_an_interrupt_in_pycaffe() -> None:
         views = solver.net.params["norm"][0].data, solver.net.blobs["norm"].data
         assert all(view.size for view in views)
     files = check_every_interrupt(straight, stopped, Interrupts(1))
-    assert files >= {*PASS, "pycaffe/solver.py", "pycaffe/execution/layered_passes.py"}
+    assert files >= {*PASS, "pycaffe/solvers/solver.py", "pycaffe/execution/layered_passes.py"}

@@ -14,8 +14,8 @@ from caffecompat.pycaffe.execution.blob_memory import Memory, Views
 from caffecompat.pycaffe.execution.layer_step import hidden_tops
 from caffecompat.pycaffe.execution.layered_passes import LayeredPasses
 from caffecompat.pycaffe.execution.parameter_blobs import parameter_blobs
-from caffecompat.pycaffe.layer import BuiltInLayer
-from caffecompat.pycaffe.mappings import Ordered
+from caffecompat.pycaffe.nets.layer import BuiltInLayer
+from caffecompat.pycaffe.nets.mappings import Ordered
 
 Value = TypeVar("Value")
 

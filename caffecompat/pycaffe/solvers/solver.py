@@ -14,8 +14,8 @@ from caffecompat.net import Learnable
 from caffecompat.proto import schema
 from caffecompat.pycaffe.errors import pycaffe_errors, refuse_copy
 from caffecompat.pycaffe.mode import current_device, next_seed
-from caffecompat.pycaffe.net import Net
-from caffecompat.pycaffe.solver_parameter import SolverParameter
+from caffecompat.pycaffe.nets.net import Net
+from caffecompat.pycaffe.solvers.solver_parameter import SolverParameter
 from caffecompat.solver import Solver as Training
 from caffecompat.solver.optim.optimizer import Optimizer
 from caffecompat.solver.optim.rate_limits import RateLimits

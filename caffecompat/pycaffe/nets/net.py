@@ -9,15 +9,15 @@ from typing import Any
 from caffecompat.errors import suggestion
 from caffecompat.layers import BuildOptions
 from caffecompat.net import Net as TorchNet
-from caffecompat.pycaffe.batches import Arrays, batches, forward_all, forward_backward_all
 from caffecompat.pycaffe.errors import ArgumentError, CallError, LayerNameError, pycaffe_errors
 from caffecompat.pycaffe.execution.blob_memory import Views
 from caffecompat.pycaffe.execution.parameter_blobs import clear_diffs, share_data, take_diffs
-from caffecompat.pycaffe.mappings import Outputs
-from caffecompat.pycaffe.memory_arrays import set_memory_data
 from caffecompat.pycaffe.mode import current_device, next_seed
-from caffecompat.pycaffe.net_arguments import net_arguments
-from caffecompat.pycaffe.net_structure import NetStructure
+from caffecompat.pycaffe.nets.batches import Arrays, batches, forward_all, forward_backward_all
+from caffecompat.pycaffe.nets.mappings import Outputs
+from caffecompat.pycaffe.nets.memory_arrays import set_memory_data
+from caffecompat.pycaffe.nets.net_arguments import net_arguments
+from caffecompat.pycaffe.nets.net_structure import NetStructure
 from caffecompat.reporting.glog import LOGGER
 from caffecompat.weights import Weights, load_weights, save_weights
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from caffecompat.pycaffe.errors import CallError
-from caffecompat.pycaffe.mappings import Outputs
+from caffecompat.pycaffe.nets.mappings import Outputs
 
 Arrays = dict[str, np.ndarray]
 

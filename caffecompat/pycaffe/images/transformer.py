@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.errors import DataError
-from caffecompat.pycaffe.resizing import resize_image
+from caffecompat.pycaffe.images.resizing import resize_image
 
 
 class Transformer:

@@ -1,0 +1,1 @@
+"""Images as arrays: their sizes, their values as inputs of nets."""

@@ -1,0 +1,1 @@
+"""``caffe.Net`` and what it consists of."""

@@ -1,0 +1,1 @@
+"""pycaffe's solvers and their settings."""
