@@ -99,7 +99,7 @@ def _paths(arguments: argparse.Namespace) -> tuple[str, str]:
 
 def _named(captions: list[str], path: str, max_bytes: int | None) -> list[str]:
     """The captions with the names of their labels."""
-    from caffecompat.data.sources.image_list import read_class_names
+    from caffecompat.data.sources.image_lists.image_list import read_class_names
 
     names = read_class_names(path, max_bytes)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from caffecompat.data.sample_choices import SampleChoices
-from caffecompat.data.sources.yolo_annotated import Jitter
+from caffecompat.data.sources.objects.yolo_annotated import Jitter
 from caffecompat.errors import CaffeError, DataError, FileProblem, LayerError
 from tests.data.annotated_databases import images, net, parsed, tops, write
 

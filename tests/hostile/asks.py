@@ -14,9 +14,9 @@ from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.codec.images import decode_image, image_shape, is_cut_off
 from caffecompat.data.sources.base import Samples
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
-from caffecompat.data.sources.image_list import read_list
-from caffecompat.data.sources.image_samples import ImageSamples
-from caffecompat.data.sources.windows import WindowSamples
+from caffecompat.data.sources.image_lists.image_list import read_list
+from caffecompat.data.sources.image_lists.image_samples import ImageSamples
+from caffecompat.data.sources.objects.windows import WindowSamples
 from caffecompat.errors import CaffeError, DataError
 from caffecompat.logs.parse import read_log, table
 from caffecompat.net import Net

@@ -33,8 +33,8 @@ from caffecompat.data.backends.lmdb import LmdbWriter
 from caffecompat.data.backends.lmdb_check import check_file
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.codec.images import decode_image, image_shape, read_image_file
-from caffecompat.data.sources.image_list import read_list
-from caffecompat.data.sources.windows import place_window, read_windows
+from caffecompat.data.sources.image_lists.image_list import read_list
+from caffecompat.data.sources.objects.windows import place_window, read_windows
 from caffecompat.errors import CaffeError
 from caffecompat.proto import schema
 from tests.data.databases import datum, encoded_datum

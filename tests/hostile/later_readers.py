@@ -9,12 +9,12 @@ from pathlib import Path
 from caffecompat.data.image_sizes import read_image_sizes
 from caffecompat.data.label_map import read_label_map
 from caffecompat.data.preprocessing import Preprocessing
-from caffecompat.data.sources.box_list import read_box_list
 from caffecompat.data.sources.frame_lists import read_videos
-from caffecompat.data.sources.image_list import read_class_names, read_names
-from caffecompat.data.sources.label_maps import read_map_list
-from caffecompat.data.sources.object_images import read_object_list
-from caffecompat.data.sources.region_lists import read_region_list
+from caffecompat.data.sources.image_lists.image_list import read_class_names, read_names
+from caffecompat.data.sources.label_grids.label_maps import read_map_list
+from caffecompat.data.sources.objects.box_list import read_box_list
+from caffecompat.data.sources.objects.object_images import read_object_list
+from caffecompat.data.sources.objects.region_lists import read_region_list
 from caffecompat.data.sources.selected_records import read_selection
 from caffecompat.data.tools.annotation_files import read_annotations
 from caffecompat.data.tools.mnist import read_idx

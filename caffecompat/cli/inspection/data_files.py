@@ -62,7 +62,7 @@ def is_image_list(text: str) -> bool:
 
 def print_image_list(path: Path, max_bytes: int | None) -> None:
     """Prints what a list of images holds, and the command that makes a database of it."""
-    from caffecompat.data.sources.image_list import read_list
+    from caffecompat.data.sources.image_lists.image_list import read_list
     from caffecompat.errors import DataError
 
     try:

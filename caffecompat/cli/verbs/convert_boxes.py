@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.data.sources.image_list import read_class_names
+    from caffecompat.data.sources.image_lists.image_list import read_class_names
     from caffecompat.data.tools.voc_boxes import VocOptions, convert_boxes
     from caffecompat.reporting.glog import log_to_stderr
     from caffecompat.reporting.progress import show_progress

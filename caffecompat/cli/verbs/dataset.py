@@ -202,7 +202,7 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from caffecompat.data.sources.image_list import write_list
+    from caffecompat.data.sources.image_lists.image_list import write_list
 
     with logged_progress():
         count, classes = write_list(arguments.folder, arguments.list, arguments.root)

@@ -9,28 +9,32 @@ from caffecompat.data.backends.database import Database, open_database
 from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.loader.prefetch import PREFETCH, BatchReader
 from caffecompat.data.read_options import DEFAULTS, ReadOptions
-from caffecompat.data.sources.annotated import AnnotatedSamples
 from caffecompat.data.sources.base import DatabaseSamples, Samples
-from caffecompat.data.sources.box_list import BoxSamples, read_box_list
-from caffecompat.data.sources.dense_labels import DenseLabelSamples
 from caffecompat.data.sources.documents import DocumentSamples, DocumentSettings
 from caffecompat.data.sources.flow_files import FlowSamples
 from caffecompat.data.sources.frame_lists import FrameSamples, FrameSettings, read_videos
 from caffecompat.data.sources.hdf5_rows import HDF5Reader
-from caffecompat.data.sources.image_list import read_list
-from caffecompat.data.sources.image_samples import ImageSamples, ListSettings
-from caffecompat.data.sources.label_maps import LabelMapSettings, MapSamples, read_map_list
-from caffecompat.data.sources.region_images import Order, RegionSamples, RegionSettings
-from caffecompat.data.sources.region_lists import RegionImage
-from caffecompat.data.sources.selected_records import SelectedSamples, read_selection
-from caffecompat.data.sources.sliced_maps import (
+from caffecompat.data.sources.image_lists.image_list import read_list
+from caffecompat.data.sources.image_lists.image_samples import ImageSamples, ListSettings
+from caffecompat.data.sources.label_grids.dense_labels import DenseLabelSamples
+from caffecompat.data.sources.label_grids.label_maps import (
+    LabelMapSettings,
+    MapSamples,
+    read_map_list,
+)
+from caffecompat.data.sources.label_grids.sliced_maps import (
     BinSamples,
     Grid,
     SlicedMapSamples,
     SliceSettings,
     read_two_lists,
 )
-from caffecompat.data.sources.windows import WindowSamples
+from caffecompat.data.sources.objects.annotated import AnnotatedSamples
+from caffecompat.data.sources.objects.box_list import BoxSamples, read_box_list
+from caffecompat.data.sources.objects.region_images import Order, RegionSamples, RegionSettings
+from caffecompat.data.sources.objects.region_lists import RegionImage
+from caffecompat.data.sources.objects.windows import WindowSamples
+from caffecompat.data.sources.selected_records import SelectedSamples, read_selection
 from caffecompat.data.transforms.transform import Transform
 from caffecompat.errors import DataError
 from caffecompat.proto import schema

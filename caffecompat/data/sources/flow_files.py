@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from caffecompat.data.codec.images import read_image_file
 from caffecompat.data.sources.base import RawSample, Sample
-from caffecompat.data.sources.image_list import Entry, read_names
-from caffecompat.data.sources.image_samples import ImageSamples, ListSettings
+from caffecompat.data.sources.image_lists.image_list import Entry, read_names
+from caffecompat.data.sources.image_lists.image_samples import ImageSamples, ListSettings
 from caffecompat.errors import DataError
 
 _TAG = 202021.25

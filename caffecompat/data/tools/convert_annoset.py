@@ -24,7 +24,7 @@ from caffecompat.data.codec.images import (
 from caffecompat.data.counter_rng import permutation
 from caffecompat.data.label_map import LabelMap, read_label_map
 from caffecompat.data.loader.threaded_map import threaded_map
-from caffecompat.data.sources.image_list_faults import refuse_absent
+from caffecompat.data.sources.image_lists.image_list_faults import refuse_absent
 from caffecompat.data.tools.annotation_files import READERS, Annotations, read_annotations
 from caffecompat.data.tools.imageset_records import (
     encoded_image,

@@ -18,7 +18,7 @@ from caffecompat.data.backends.database import (
 from caffecompat.data.backends.expected_size import log_expected_size
 from caffecompat.data.counter_rng import permutation
 from caffecompat.data.loader.threaded_map import threaded_map
-from caffecompat.data.sources.image_list import (
+from caffecompat.data.sources.image_lists.image_list import (
     Entry,
     read_class_names,
     read_list,
@@ -26,7 +26,7 @@ from caffecompat.data.sources.image_list import (
     read_tree,
     read_words,
 )
-from caffecompat.data.sources.image_list_faults import refuse_absent
+from caffecompat.data.sources.image_lists.image_list_faults import refuse_absent
 from caffecompat.data.tools.imageset_records import (
     image_record,
     readable_name,
@@ -82,8 +82,8 @@ def convert_imageset(
 
     Args:
         root: the prefix of each name, usually with a slash at its end.
-        list_path: the list, see :func:`~caffecompat.data.sources.image_list.read_list`; None for
-            the folder tree under ``root``, each sub-folder a class. The class names are then
+        list_path: the list, see :func:`~caffecompat.data.sources.image_lists.image_list.read_list`;
+            None for the folder tree under ``root``, each sub-folder a class. The class names are then
             written to ``database`` + ``.labels.txt`` in order of their labels.
         database: the new database, which appears when everything is written.
         settings: see :class:`ImagesetSettings`; its defaults if None.

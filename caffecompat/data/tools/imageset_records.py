@@ -16,7 +16,7 @@ from caffecompat.data.codec.images import (
     resize_image,
     same_encoding,
 )
-from caffecompat.data.sources.image_list import Entry
+from caffecompat.data.sources.image_lists.image_list import Entry
 from caffecompat.data.tools.imageset_settings import ImagesetSettings
 from caffecompat.errors import DataError
 from caffecompat.proto import schema

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from caffecompat.data.codec.images import decode_file, encode_image, resize_image
 from caffecompat.data.loader.threaded_map import threaded_map
-from caffecompat.data.sources.image_list import images_below
+from caffecompat.data.sources.image_lists.image_list import images_below
 from caffecompat.errors import DataError, FileProblem
 from caffecompat.input_files import read_input
 from caffecompat.output_files import atomic_write

@@ -15,7 +15,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from caffecompat.data.sources.box_list import BoxEntry, line_of
+from caffecompat.data.sources.objects.box_list import BoxEntry, line_of
 from caffecompat.data.unfinished_output import lock_target, refuse_existing
 from caffecompat.errors import DataError, FileProblem, FormatError, suggestion
 from caffecompat.input_files import MEBIBYTE, read_input

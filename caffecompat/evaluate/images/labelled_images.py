@@ -12,7 +12,7 @@ import numpy as np
 from caffecompat.data.backends.database import Database, guess_backend, open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.codec.images import Colour, Pixels, read_pixels
-from caffecompat.data.sources.image_list import (
+from caffecompat.data.sources.image_lists.image_list import (
     Entry,
     images_below,
     read_list,

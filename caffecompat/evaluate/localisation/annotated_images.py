@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from caffecompat.data.codec.images import Pixels, read_pixels
-from caffecompat.data.sources.box_list import (
+from caffecompat.data.sources.objects.box_list import (
     image_path,
     read_box_list,
     relative_boxes,
@@ -34,7 +34,7 @@ class AnnotatedImages:
     """The images of a box list by index; several threads may read.
 
     Args:
-        path: a box list, see :mod:`caffecompat.data.sources.box_list`.
+        path: a box list, see :mod:`caffecompat.data.sources.objects.box_list`.
         root: the folder of the names in it; empty for the list's own folder.
         gray: decode to one channel.
         max_bytes: the largest list to read.

@@ -21,8 +21,8 @@ from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.codec.image_headers import image_size, jpeg_frame
 from caffecompat.data.codec.images import decode_image, image_shape
 from caffecompat.data.loader.open_readers import open_image_reader
-from caffecompat.data.sources.image_list import read_list
-from caffecompat.data.sources.windows import place_window, read_windows
+from caffecompat.data.sources.image_lists.image_list import read_list
+from caffecompat.data.sources.objects.windows import place_window, read_windows
 from caffecompat.errors import CaffeError, DataError, FileProblem, FormatError
 from tests.data.databases import encoded_datum
 from tests.hostile.database_mutations import images

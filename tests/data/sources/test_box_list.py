@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from caffecompat.data.shard import Shard
-from caffecompat.data.sources.box_list import (
+from caffecompat.data.sources.objects.box_list import (
     BoxEntry,
     line_of,
     read_box_list,

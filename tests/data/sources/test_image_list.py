@@ -13,14 +13,14 @@ import pytest
 
 from caffecompat.data.loader.open_readers import open_image_reader
 from caffecompat.data.read_options import ReadOptions
-from caffecompat.data.sources.image_list import (
+from caffecompat.data.sources.image_lists.image_list import (
     Entry,
     read_class_names,
     read_list,
     read_names,
     read_tree,
 )
-from caffecompat.data.sources.image_samples import ImageSamples, ListSettings
+from caffecompat.data.sources.image_lists.image_samples import ImageSamples, ListSettings
 from caffecompat.errors import CaffeError, DataError, FileProblem
 from tests.layers.messages import message
 from tests.sentences import assert_one_sentence

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from caffecompat.data.sources.region_images import shuffled
-from caffecompat.data.sources.region_lists import read_region_list
+from caffecompat.data.sources.objects.region_images import shuffled
+from caffecompat.data.sources.objects.region_lists import read_region_list
 from caffecompat.errors import CaffeError, DataError
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from caffecompat.data.loader.open_readers import open_window_reader
 from caffecompat.data.read_options import ReadOptions
-from caffecompat.data.sources.windows import place_window, read_windows
+from caffecompat.data.sources.objects.windows import place_window, read_windows
 from caffecompat.errors import CaffeError, DataError, FileProblem
 from caffecompat.weights.mean_file import write_mean
 from tests.data.sources.window_files import FILE, layer

@@ -14,7 +14,7 @@ import pytest
 
 from caffecompat.data.backends.database import open_database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
-from caffecompat.data.sources.image_list import read_list
+from caffecompat.data.sources.image_lists.image_list import read_list
 from caffecompat.data.tools import convert_imageset as module
 from caffecompat.data.tools.convert_imageset import convert_imageset
 from caffecompat.data.tools.imageset_settings import ImagesetSettings

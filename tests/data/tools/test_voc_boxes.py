@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from caffecompat.cli.main import main
-from caffecompat.data.sources.box_list import read_box_list
+from caffecompat.data.sources.objects.box_list import read_box_list
 from tests.sentences import advised_limit, assert_one_sentence
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from caffecompat.data.codec.images import encode_image
-from caffecompat.data.sources.sliced_maps import Grid, parse_bin
+from caffecompat.data.sources.label_grids.sliced_maps import Grid, parse_bin
 from caffecompat.errors import CaffeError, DataError, FileProblem, LayerError
 from caffecompat.layers import BuildOptions, Context, Source, catalogue
 from tests.layers.messages import message

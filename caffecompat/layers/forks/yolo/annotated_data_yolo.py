@@ -113,7 +113,7 @@ class AnnotatedDataOfYolo(AnnotatedData):
 
     def open(self, message: Message) -> BatchReader:
         from caffecompat.data.loader.open_readers import open_annotated_reader
-        from caffecompat.data.sources.yolo_annotated import YoloAnnotatedSamples
+        from caffecompat.data.sources.objects.yolo_annotated import YoloAnnotatedSamples
 
         options, phase = self.context.options, self.context.phase
         reader, self.has_boxes = open_annotated_reader(

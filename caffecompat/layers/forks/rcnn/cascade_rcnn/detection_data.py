@@ -8,8 +8,8 @@ from caffecompat.layers._base import Message, Shape, at_least, register
 from caffecompat.layers.forks.rcnn.ms_cnn._region_source import RegionSource
 
 if TYPE_CHECKING:
-    from caffecompat.data.sources.region_images import Order, RegionSettings, Size
-    from caffecompat.data.sources.region_lists import RegionImage
+    from caffecompat.data.sources.objects.region_images import Order, RegionSettings, Size
+    from caffecompat.data.sources.objects.region_lists import RegionImage
     from caffecompat.layers._base import Array
 
 _SHUFFLES = ("random", "random_aspect", "random_mix_aspect")
@@ -23,7 +23,7 @@ class DetectionData(RegionSource):
     it, with the last pixel in a box; and with ``output_gt_boxes`` rows (G, 8, 1, 1): [image, x1,
     y1, x2, y2, label, ignored, difficult], all -1 without objects.
 
-    ``source`` is a list in Cascade R-CNN's format (see ``caffecompat/data/sources/
+    ``source`` is a list in Cascade R-CNN's format (see ``data/sources/objects/
     region_lists.py``). Colours are distorted (``distort_param``), the image is flipped (``mirror``
     of ``transform_param``) and resized: to ``resize_width`` x ``resize_height``, by
     ``resize_ratio``, or so that the shorter side has ``short_size``. With probability
@@ -49,7 +49,10 @@ class DetectionData(RegionSource):
     fork_fields = ("detection_data_param",)
 
     def read_settings(self, message: Message) -> RegionSettings:
-        from caffecompat.data.sources.region_images import RegionSettings, rescale_by_logarithm
+        from caffecompat.data.sources.objects.region_images import (
+            RegionSettings,
+            rescale_by_logarithm,
+        )
         from caffecompat.data.transforms.colour_distortion import ColourDistortion
 
         p, t = message.detection_data_param, message.transform_param
@@ -133,7 +136,7 @@ class DetectionData(RegionSource):
         )
 
     def _rescaling(self, p: Message) -> Any:
-        from caffecompat.data.sources.region_images import Rescaling
+        from caffecompat.data.sources.objects.region_images import Rescaling
 
         pairs = [("min_scale", "max_scale"), ("low_scale_ratio", "high_scale_ratio")]
         given = [pair for pair in pairs if all(p.HasField(name) for name in pair)]
@@ -154,7 +157,7 @@ class DetectionData(RegionSource):
         return Rescaling(least, most, aspects, float(p.multiscale_prob), relative)
 
     def order(self, message: Message, images: list[RegionImage]) -> Order | None:
-        from caffecompat.data.sources.region_images import shuffled
+        from caffecompat.data.sources.objects.region_images import shuffled
 
         p = message.detection_data_param
         if not p.HasField("shuffle"):

@@ -8,7 +8,7 @@ from caffecompat.layers._base import Message, Shape, between, register
 from caffecompat.layers.forks.rcnn.ms_cnn._region_source import RegionSource
 
 if TYPE_CHECKING:
-    from caffecompat.data.sources.region_images import RegionSettings, Size
+    from caffecompat.data.sources.objects.region_images import RegionSettings, Size
     from caffecompat.layers._base import Array
 
 
@@ -19,7 +19,7 @@ class EvalData(RegionSource):
     Tops: images (batch, 3, H, W); objects (G, 8, 1, 1) with rows [image, x1, y1, x2, y2, label,
     ignored, difficult], all -1 without objects; and perhaps height and width of each image (batch,
     2, 1, 1). ``source`` is a list in Cascade R-CNN's format (see
-    ``caffecompat/data/sources/region_lists.py``). An image is resized to ``resize_width`` x
+    ``data/sources/objects/region_lists.py``). An image is resized to ``resize_width`` x
     ``resize_height``; or so that the shorter side has ``short_size`` pixels, sides cut to
     ``long_size``; sides are rounded to multiples of 32. Without ``resize_width`` and
     ``resize_height`` the batch must be 1. ``mean_value`` and ``scale`` are of ``transform_param``.
@@ -32,7 +32,7 @@ class EvalData(RegionSource):
     fork_fields = ("eval_data_param",)
 
     def read_settings(self, message: Message) -> RegionSettings:
-        from caffecompat.data.sources.region_images import RegionSettings
+        from caffecompat.data.sources.objects.region_images import RegionSettings
 
         p, t = message.eval_data_param, message.transform_param
         fixed = p.HasField("resize_width") and p.HasField("resize_height")
@@ -71,7 +71,7 @@ class EvalData(RegionSource):
 
 def _resized(p: Message, own: Size) -> Size:
     from caffecompat.data.rounding import round_away
-    from caffecompat.data.sources.region_images import rounded_size
+    from caffecompat.data.sources.objects.region_images import rounded_size
 
     if p.HasField("resize_width") and p.HasField("resize_height"):
         return rounded_size((p.resize_height, p.resize_width))

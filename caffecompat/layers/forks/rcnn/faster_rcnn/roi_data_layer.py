@@ -20,7 +20,7 @@ from caffecompat.layers.forks.rcnn.faster_rcnn._rfcn_nets import is_of_rfcn
 
 if TYPE_CHECKING:
     from caffecompat.data.advice import MissingInput
-    from caffecompat.data.sources.object_images import ObjectImage
+    from caffecompat.data.sources.objects.object_images import ObjectImage
     from caffecompat.layers._base import Array
 
 # Tops with a region proposal network: data, im_info, gt_boxes.
@@ -111,7 +111,7 @@ class RoIDataLayer(PythonEquivalent, Source):
         return [(1, 5), (1,), *[(1, wide)] * 3]
 
     def _read_list(self) -> None:
-        from caffecompat.data.sources.object_images import read_object_list, with_mirrored
+        from caffecompat.data.sources.objects.object_images import read_object_list, with_mirrored
 
         self.check(
             self.with_proposals,
@@ -152,7 +152,7 @@ class RoIDataLayer(PythonEquivalent, Source):
 
     def read(self, index: int) -> Sequence[Array]:
         from caffecompat.data.counter_rng import pick_one
-        from caffecompat.data.sources.object_images import Preparation, prepared
+        from caffecompat.data.sources.objects.object_images import Preparation, prepared
 
         # With more tops there is nothing to read from a list.
         listed = self.with_proposals
@@ -183,7 +183,7 @@ class RoIDataLayer(PythonEquivalent, Source):
 def _of_roidb(entry: Mapping[str, Any]) -> ObjectImage:
     import numpy as np
 
-    from caffecompat.data.sources.object_images import ObjectImage
+    from caffecompat.data.sources.objects.object_images import ObjectImage
 
     classes = np.asarray(entry["gt_classes"], np.int64)
     boxes = np.asarray(entry["boxes"], np.float32).reshape(-1, 4)[classes != 0]

@@ -10,8 +10,8 @@ from caffecompat.layers._batch_source import BatchSource
 
 if TYPE_CHECKING:
     from caffecompat.data.loader.prefetch import BatchReader
-    from caffecompat.data.sources.region_images import Order, RegionSettings
-    from caffecompat.data.sources.region_lists import RegionImage
+    from caffecompat.data.sources.objects.region_images import Order, RegionSettings
+    from caffecompat.data.sources.objects.region_lists import RegionImage
     from caffecompat.layers._base import Array
 
 
@@ -93,7 +93,7 @@ class RegionSource(BatchSource):
 
     def open(self, message: Message) -> BatchReader:
         from caffecompat.data.loader.open_readers import open_region_reader
-        from caffecompat.data.sources.region_lists import read_region_list
+        from caffecompat.data.sources.objects.region_lists import read_region_list
 
         p, options = getattr(message, self.batch_param), self.context.options
         found = read_region_list(p.source, self.with_difficult, options.max_bytes)

@@ -8,8 +8,8 @@ from caffecompat.layers._base import Message, Shape, at_least, register
 from caffecompat.layers.forks.rcnn.ms_cnn._region_source import RegionSource
 
 if TYPE_CHECKING:
-    from caffecompat.data.sources.region_images import Order, RegionSettings
-    from caffecompat.data.sources.region_lists import RegionImage
+    from caffecompat.data.sources.objects.region_images import Order, RegionSettings
+    from caffecompat.data.sources.objects.region_lists import RegionImage
     from caffecompat.layers._base import Array
 
 
@@ -25,7 +25,7 @@ class ImageGtData(RegionSource):
     ignore cover 0.4 of the anchor. An object without a cell gets that of its centre on the map of
     its best anchor, if it overlaps that by 0.2 or more.
 
-    ``source`` is a list in MS-CNN's format (see ``caffecompat/data/sources/region_lists.py``). An
+    ``source`` is a list in MS-CNN's format (see ``data/sources/objects/region_lists.py``). An
     image is flipped (``mirror`` of ``transform_param``), resized to ``resize_width`` x
     ``resize_height``, and cut to ``crop_width`` x ``crop_height`` around a random object; with
     ``do_multiple_scale`` every second one is first multiplied so that the object gets one of the
@@ -44,7 +44,10 @@ class ImageGtData(RegionSource):
     with_difficult = False
 
     def read_settings(self, message: Message) -> RegionSettings:
-        from caffecompat.data.sources.region_images import RegionSettings, rescale_in_half_octaves
+        from caffecompat.data.sources.objects.region_images import (
+            RegionSettings,
+            rescale_in_half_octaves,
+        )
         from caffecompat.data.transforms.anchor_maps import AnchorSettings
 
         p, t = message.image_gt_data_param, message.transform_param
@@ -87,7 +90,7 @@ class ImageGtData(RegionSource):
         )
 
     def _rescaling(self, p: Message) -> Any:
-        from caffecompat.data.sources.region_images import Rescaling
+        from caffecompat.data.sources.objects.region_images import Rescaling
 
         both = p.HasField("min_scale") and p.HasField("max_scale")
         if not (p.do_multiple_scale and both):
@@ -111,7 +114,7 @@ class ImageGtData(RegionSource):
         return [image for image in images for _ in range(times if (~image.ignored).any() else 1)]
 
     def order(self, message: Message, images: list[RegionImage]) -> Order | None:
-        from caffecompat.data.sources.region_images import shuffled
+        from caffecompat.data.sources.objects.region_images import shuffled
 
         if not message.image_gt_data_param.shuffle:
             return None

@@ -13,7 +13,7 @@ from caffecompat.layers._batch_source import BatchSource
 if TYPE_CHECKING:
     from caffecompat.data.advice import MissingInput
     from caffecompat.data.loader.prefetch import BatchReader
-    from caffecompat.data.sources.label_maps import LabelMapSettings
+    from caffecompat.data.sources.label_grids.label_maps import LabelMapSettings
     from caffecompat.layers._base import Array
 
 

@@ -12,7 +12,7 @@ from caffecompat.layers._batch_source import BatchSource
 
 if TYPE_CHECKING:
     from caffecompat.data.advice import MissingInput
-    from caffecompat.data.sources.sliced_maps import Grid
+    from caffecompat.data.sources.label_grids.sliced_maps import Grid
     from caffecompat.layers._base import Array
 
 
@@ -81,7 +81,7 @@ class SlicedLabelSource(BatchSource):
             field: its name, for messages.
             stride: None where the Slice must give stride and offset.
         """
-        from caffecompat.data.sources.sliced_maps import Grid
+        from caffecompat.data.sources.label_grids.sliced_maps import Grid
 
         found = {name: list(getattr(part, name)) for name in ("dim", "stride", "offset")}
         least = 2 if stride is None else 0

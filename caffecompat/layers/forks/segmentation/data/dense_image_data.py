@@ -11,7 +11,7 @@ from caffecompat.layers.forks.segmentation.data._label_map_source import (
 )
 
 if TYPE_CHECKING:
-    from caffecompat.data.sources.label_maps import LabelMapSettings
+    from caffecompat.data.sources.label_grids.label_maps import LabelMapSettings
 
 
 @register("DenseImageData", fork="SegNet, ENet")
@@ -34,7 +34,7 @@ class DenseImageData(LabelMapSource):
     fork_fields = ("dense_image_data_param",)
 
     def settings_of(self, message: Message) -> LabelMapSettings:
-        from caffecompat.data.sources.label_maps import LabelMapSettings
+        from caffecompat.data.sources.label_grids.label_maps import LabelMapSettings
 
         p, t = message.dense_image_data_param, message.transform_param
         self.check(

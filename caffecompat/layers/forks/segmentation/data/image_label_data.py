@@ -32,8 +32,8 @@ class ImageLabelData(SlicedLabelSource):
     fork_fields = ("image_label_data_param",)
 
     def _read_settings(self, message: Message) -> None:
-        from caffecompat.data.sources.label_maps import LabelMapSettings
-        from caffecompat.data.sources.sliced_maps import OUTSIDE, SliceSettings
+        from caffecompat.data.sources.label_grids.label_maps import LabelMapSettings
+        from caffecompat.data.sources.label_grids.sliced_maps import OUTSIDE, SliceSettings
 
         p, t = message.image_label_data_param, message.transform_param
         self.check(t.crop_size > 0, "transform_param has no crop_size, which it needs")

@@ -11,7 +11,7 @@ from caffecompat.layers.forks.segmentation.data._label_map_source import (
 )
 
 if TYPE_CHECKING:
-    from caffecompat.data.sources.label_maps import LabelMapSettings
+    from caffecompat.data.sources.label_grids.label_maps import LabelMapSettings
 
 
 @register("ImageLabelmapData", fork="HED")
@@ -31,7 +31,7 @@ class ImageLabelmapData(LabelMapSource):
     param_fields = ("image_data_param", "transform_param")
 
     def settings_of(self, message: Message) -> LabelMapSettings:
-        from caffecompat.data.sources.label_maps import LabelMapSettings
+        from caffecompat.data.sources.label_grids.label_maps import LabelMapSettings
 
         p, t = message.image_data_param, message.transform_param
         return LabelMapSettings(

@@ -12,7 +12,7 @@ from caffecompat.layers.forks.segmentation.data._label_map_source import (
 )
 
 if TYPE_CHECKING:
-    from caffecompat.data.sources.label_maps import LabelMapSettings
+    from caffecompat.data.sources.label_grids.label_maps import LabelMapSettings
 
 
 # Of caffe-augmentation.
@@ -52,7 +52,7 @@ class ImageSegData(LabelMapSource):
     )
 
     def settings_of(self, message: Message) -> LabelMapSettings:
-        from caffecompat.data.sources.label_maps import LabelMapSettings
+        from caffecompat.data.sources.label_grids.label_maps import LabelMapSettings
         from caffecompat.data.transforms.photo_augmentation import photo_augmentation
 
         p, t = message.image_data_param, message.transform_param

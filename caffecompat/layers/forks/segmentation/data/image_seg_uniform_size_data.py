@@ -16,7 +16,7 @@ from caffecompat.layers.forks.segmentation.data._label_map_source import (
 if TYPE_CHECKING:
     from caffecompat.data.advice import MissingInput
     from caffecompat.data.loader.prefetch import BatchReader
-    from caffecompat.data.sources.label_maps import LabelMapSettings
+    from caffecompat.data.sources.label_grids.label_maps import LabelMapSettings
     from caffecompat.layers._base import Array
 
 
@@ -44,7 +44,7 @@ class ImageSegUniformSizeData(LabelMapSource):
         return []
 
     def settings_of(self, message: Message) -> LabelMapSettings:
-        from caffecompat.data.sources.label_maps import LabelMapSettings
+        from caffecompat.data.sources.label_grids.label_maps import LabelMapSettings
 
         t = message.transform_param
         return LabelMapSettings(

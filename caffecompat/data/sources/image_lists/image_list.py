@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from caffecompat.data.sources.image_list_faults import why_no_label
+from caffecompat.data.sources.image_lists.image_list_faults import why_no_label
 from caffecompat.data.unfinished_output import lock_target, refuse_existing
 from caffecompat.errors import DataError, FileProblem, suggestion
 from caffecompat.input_files import ClaimedBytes, read_input

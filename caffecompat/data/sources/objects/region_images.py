@@ -16,7 +16,7 @@ from caffecompat.data.counter_rng import permutation
 from caffecompat.data.rounding import round_away
 from caffecompat.data.sample_choices import SampleChoices
 from caffecompat.data.sources.base import RawSample, Sample, Samples
-from caffecompat.data.sources.region_lists import RegionImage
+from caffecompat.data.sources.objects.region_lists import RegionImage
 from caffecompat.data.transforms.anchor_maps import AnchorSettings, Targets, anchor_maps
 from caffecompat.data.transforms.colour_distortion import ColourDistortion
 from caffecompat.data.transforms.region_crops import (

@@ -19,9 +19,9 @@ from caffecompat.data.codec.images import read_image_file, read_pixels, scale_im
 from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.sample_choices import SampleChoices
 from caffecompat.data.sources.base import RawSample, Sample
-from caffecompat.data.sources.image_list import Entry, read_names
-from caffecompat.data.sources.image_samples import ImageSamples, ListSettings
-from caffecompat.data.sources.label_maps import (
+from caffecompat.data.sources.image_lists.image_list import Entry, read_names
+from caffecompat.data.sources.image_lists.image_samples import ImageSamples, ListSettings
+from caffecompat.data.sources.label_grids.label_maps import (
     LabelMapSettings,
     MapList,
     MapSample,

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.sources.base import RawSample, Sample
-from caffecompat.data.sources.image_list import Entry, read_names
-from caffecompat.data.sources.image_samples import ImageSamples, ListSettings
+from caffecompat.data.sources.image_lists.image_list import Entry, read_names
+from caffecompat.data.sources.image_lists.image_samples import ImageSamples, ListSettings
 from caffecompat.data.transforms.box_targets import LABEL_SHAPE, box_label
 from caffecompat.data.transforms.transform import Augmentation, Transform
 from caffecompat.errors import DataError

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.codec.images import read_pixels, scale_image
-from caffecompat.data.sources.box_list import read_box_list
+from caffecompat.data.sources.objects.box_list import read_box_list
 from caffecompat.errors import DataError
 
 
@@ -61,7 +61,7 @@ def read_object_list(
     The label k of the list becomes the class k + 1.
 
     Args:
-        path: the list, see :mod:`caffecompat.data.sources.box_list`.
+        path: the list, see :mod:`caffecompat.data.sources.objects.box_list`.
         root: the prefix of each name, with a slash.
         classes: the number of classes without the background.
         max_bytes: the largest accepted size; None for 512 MiB.

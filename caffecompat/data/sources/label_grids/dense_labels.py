@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from caffecompat.data.backends.database import Database
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.sources.base import RawSample, Sample, Samples
-from caffecompat.data.sources.label_maps import LabelMapSettings, MapSample, MapSteps
+from caffecompat.data.sources.label_grids.label_maps import LabelMapSettings, MapSample, MapSteps
 from caffecompat.data.transforms.transform import Augmentation
 from caffecompat.errors import DataError
 

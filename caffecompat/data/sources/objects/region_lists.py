@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffecompat.data.sources.marked_list import read_marked_list, shown
+from caffecompat.data.sources.objects.marked_list import read_marked_list, shown
 from caffecompat.errors import DataError
 from caffecompat.input_files import ClaimedBytes
 

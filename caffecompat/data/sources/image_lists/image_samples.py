@@ -10,7 +10,7 @@ from caffecompat.data.codec.channel_planes import planes
 from caffecompat.data.codec.images import read_pixels, resize_image
 from caffecompat.data.counter_rng import permutation
 from caffecompat.data.sources.base import RawSample, Sample, Samples
-from caffecompat.data.sources.image_list import Entry
+from caffecompat.data.sources.image_lists.image_list import Entry
 from caffecompat.errors import DataError
 from caffecompat.reporting.terminal import short_name
 

@@ -17,7 +17,7 @@ from caffecompat.data.codec.images import Pixels, decode_file, read_image_file, 
 from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.rounding import round_away
 from caffecompat.data.sources.base import RawSample, Sample, Samples
-from caffecompat.data.sources.marked_list import read_marked_list
+from caffecompat.data.sources.objects.marked_list import read_marked_list
 from caffecompat.data.transforms.transform import refuse_extensions
 from caffecompat.errors import DataError
 from caffecompat.input_files import ClaimedBytes

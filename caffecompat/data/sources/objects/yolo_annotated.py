@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from caffecompat.data.backends.database import Database
 from caffecompat.data.boxes import Boxes
 from caffecompat.data.sample_choices import SampleChoices
-from caffecompat.data.sources.annotated import AnnotatedSample, AnnotatedSamples, ImageSteps
 from caffecompat.data.sources.base import Sample
+from caffecompat.data.sources.objects.annotated import AnnotatedSample, AnnotatedSamples, ImageSteps
 from caffecompat.data.transforms.transform import Augmentation, Transform
 from caffecompat.errors import DataError
 from caffecompat.proto.schema import Message

@@ -23,8 +23,8 @@ from caffecompat.data.codec.images import (
 from caffecompat.data.counter_rng import pick_one
 from caffecompat.data.sample_choices import SampleChoices
 from caffecompat.data.sources.base import RawSample, Sample
-from caffecompat.data.sources.image_list import Entry, read_names
-from caffecompat.data.sources.image_samples import ImageSamples, ListSettings
+from caffecompat.data.sources.image_lists.image_list import Entry, read_names
+from caffecompat.data.sources.image_lists.image_samples import ImageSamples, ListSettings
 from caffecompat.data.transforms.photo_augmentation import PhotoAugmentation
 from caffecompat.data.transforms.transform import Augmentation
 from caffecompat.errors import DataError

@@ -1,0 +1,1 @@
+"""Lists of images, and the images as samples."""

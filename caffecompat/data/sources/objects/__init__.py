@@ -1,0 +1,1 @@
+"""Images with the boxes of their objects, and windows of them."""
