@@ -83,8 +83,8 @@ def convert_imageset(
     Args:
         root: the prefix of each name, usually with a slash at its end.
         list_path: the list, see :func:`~caffecompat.data.sources.image_lists.image_list.read_list`;
-            None for the folder tree under ``root``, each sub-folder a class. The class names are then
-            written to ``database`` + ``.labels.txt`` in order of their labels.
+            None for the folder tree under ``root``, each sub-folder a class. The class names are
+            then written to ``database`` + ``.labels.txt`` in order of their labels.
         database: the new database, which appears when everything is written.
         settings: see :class:`ImagesetSettings`; its defaults if None.
         progress: called with (entries done, total) during the work and at the end.
