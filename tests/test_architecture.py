@@ -52,7 +52,8 @@ SUBPACKAGES = {
     "proto": ["text", "upgrades", "binary"],
     "data": ["codec", "backends", "transforms", "sources", "loader", "tools"],
     "export": [
-        *("deploy", "torch_import", "passes", "layouts", "torchvision", "matconvnet", "sources"),
+        *("inputs", "deploy", "torch_import", "passes", "layouts", "torchvision"),
+        *("matconvnet", "sources"),
         *("onnx_graph", "python_code", "targets", "opencv", "engines", "verify", "convert"),
     ],
     "inference": ["torch_graph", "onnx_model", "engines"],

@@ -43,15 +43,15 @@ import torch
 
 from caffecompat import Net
 from caffecompat.errors import CaffeError, first_line
-from caffecompat.export.engine import Arrays, Engine, EngineOptions, engines
+from caffecompat.export.engines.base import Arrays, Engine, EngineOptions, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.fork_settings import writer_name
+from caffecompat.export.inputs.region_inputs import PROPOSALS, ranks
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.build import REASONS, unknown_layers
 from caffecompat.export.outputs import keep_outputs, outputs_without
 from caffecompat.export.random_weights import random_weights
-from caffecompat.export.region_inputs import PROPOSALS, ranks
-from caffecompat.export.target import TargetOptions
+from caffecompat.export.targets.base import TargetOptions
 from caffecompat.export.targets.onnx import Onnx
 from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.export.verify.verification import TOLERANCE, compare, run_both

@@ -11,7 +11,7 @@ from typing import Any
 from caffecompat import Net
 from caffecompat.errors import CaffeError
 from caffecompat.export.deploy.definition import DeployOptions, deploy
-from caffecompat.export.region_inputs import PROPOSALS
+from caffecompat.export.inputs.region_inputs import PROPOSALS
 from caffecompat.graph import Version
 from caffecompat.layers import BuildOptions
 from caffecompat.net.definition import Definition, read_definition

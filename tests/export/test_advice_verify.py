@@ -11,7 +11,7 @@ import pytest
 
 from caffecompat import Net
 from caffecompat.cli.main import main
-from caffecompat.export.engine import EngineOptions, open_engine
+from caffecompat.export.engines.base import EngineOptions, open_engine
 from caffecompat.export.opencv import process
 from tests.commands import Run, outcome, refused
 from tests.export.models import random_inputs

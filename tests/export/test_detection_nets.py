@@ -13,11 +13,11 @@ import pytest
 pytest.importorskip("onnx")
 
 from caffecompat.errors import ExportError
-from caffecompat.export.engine import EngineOptions
+from caffecompat.export.engines.base import EngineOptions
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.engines.onnxruntime import OnnxRuntime
 from caffecompat.export.model import CaffeModel
-from caffecompat.export.target import TargetOptions
+from caffecompat.export.targets.base import TargetOptions
 from caffecompat.export.targets.onnx import Onnx
 from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.export.verify.verification import compare, verify_conversion

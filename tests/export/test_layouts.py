@@ -11,7 +11,7 @@ import torch
 
 from caffecompat import Net
 from caffecompat.cli.main import main
-from caffecompat.export.layout import CONVOLUTION, NORM, Operation, layouts
+from caffecompat.export.layouts.base import CONVOLUTION, NORM, Operation, layouts
 from caffecompat.export.torchvision.match import all_operations, find_architecture
 from caffecompat.export.torchvision.net_operations import net_operations
 from caffecompat.net.definition import read_definition

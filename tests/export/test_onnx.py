@@ -16,7 +16,7 @@ from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import ExportError
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph import file as onnx_file
-from caffecompat.export.target import TargetOptions
+from caffecompat.export.targets.base import TargetOptions
 from caffecompat.export.targets.onnx import Onnx
 from tests.export.models import (
     assert_close,

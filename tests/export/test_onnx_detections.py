@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("onnx")
 
 from caffecompat.errors import ExportError
-from caffecompat.export.engine import EngineOptions, open_engine
-from caffecompat.export.target import TargetOptions
+from caffecompat.export.engines.base import EngineOptions, open_engine
+from caffecompat.export.targets.base import TargetOptions
 from caffecompat.export.targets.onnx import Onnx
 from tests.export.models import (
     Arrays,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from caffecompat.errors import ExportError
-from caffecompat.export.engine import EngineOptions, open_engine
+from caffecompat.export.engines.base import EngineOptions, open_engine
 from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.weights import save_weights
 from tests.export.models import model_of

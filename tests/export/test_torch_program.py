@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from caffecompat.errors import ExportError, FileProblem, FormatError
-from caffecompat.export.engine import EngineOptions, open_engine
+from caffecompat.export.engines.base import EngineOptions, open_engine
 from caffecompat.export.targets.torch_program import TorchProgram
 from caffecompat.export.verify.verification import compare_conversion
 from tests.export.models import assert_close, expected_outputs, layer_net, model_of, random_inputs

@@ -12,14 +12,14 @@ import pytest
 from caffecompat import Net
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import CaffeError, ExportError, FormatError
-from caffecompat.export.engine import EngineOptions, open_engine
 from caffecompat.export.engines import onnxruntime, opencv
+from caffecompat.export.engines.base import EngineOptions, open_engine
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_file import grouped, read_onnx, value_bytes
 from caffecompat.export.opencv import process as opencv_process
 from caffecompat.export.opencv.process import OpenCvRequest
-from caffecompat.export.target import TargetOptions
+from caffecompat.export.targets.base import TargetOptions
 from caffecompat.export.targets.onnx import Onnx
 from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.export.verify.verification import (

@@ -129,7 +129,7 @@ def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from caffecompat.export.convert.conversion import ConvertOptions, convert
     from caffecompat.export.convert.image_preparation import PreparationOptions
-    from caffecompat.export.target import TargetOptions
+    from caffecompat.export.targets.base import TargetOptions
 
     options = ConvertOptions(
         model=arguments.model,

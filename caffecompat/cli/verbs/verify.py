@@ -15,7 +15,7 @@ from caffecompat.reporting.terminal import printable
 from caffecompat.reporting.units import counted
 
 if TYPE_CHECKING:
-    from caffecompat.export.engine import Arrays, Engine
+    from caffecompat.export.engines.base import Arrays, Engine
     from caffecompat.export.verify.verification import Comparison
     from caffecompat.net.analysis.replay import Difference
 
@@ -135,7 +135,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _run_both(arguments: argparse.Namespace) -> tuple[Engine, Engine, tuple[Arrays, Arrays]]:
     """Both engines, and their values on the same inputs; logs what takes long."""
-    from caffecompat.export.engine import EngineOptions, open_pair
+    from caffecompat.export.engines.base import EngineOptions, open_pair
     from caffecompat.export.verify.inputs import draw_inputs
     from caffecompat.export.verify.verification import run_both
     from caffecompat.reporting.activity import Activity, heartbeat

@@ -27,7 +27,7 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.outputs import keep_outputs
 from caffecompat.export.python_layers import refuse_python_layers
 from caffecompat.export.source import Source, read_source, side_file
-from caffecompat.export.target import Target, TargetOptions, targets
+from caffecompat.export.targets.base import Target, TargetOptions, targets
 from caffecompat.export.torchvision.weights import to_torchvision
 from caffecompat.export.verify.verification import verify_conversion
 from caffecompat.output_files import atomic_write

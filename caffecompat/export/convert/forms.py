@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caffecompat.errors import FileProblem, UnknownName
-from caffecompat.export.target import targets
+from caffecompat.export.targets.base import targets
 from caffecompat.input_files import check_input
 from caffecompat.output_files import check_target
 from caffecompat.weights.file_type import looks_like_net

@@ -1,1 +1,1 @@
-"""Engines that run a model, one file each; see caffecompat.export.engine."""
+"""Engines that run a model, one file each; ``base.py`` is their class."""

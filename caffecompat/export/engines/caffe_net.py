@@ -9,9 +9,14 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from caffecompat.export.engine import Arrays, Engine, EngineOptions, check_inputs, engines
+from caffecompat.export.engines.base import Arrays, Engine, EngineOptions, check_inputs, engines
+from caffecompat.export.inputs.region_inputs import (
+    fact_inputs,
+    flag_inputs,
+    loose_values,
+    region_inputs,
+)
 from caffecompat.export.model import CaffeModel
-from caffecompat.export.region_inputs import fact_inputs, flag_inputs, loose_values, region_inputs
 from caffecompat.export.source import read_source
 from caffecompat.export.value_names import value_names
 from caffecompat.graph import Version

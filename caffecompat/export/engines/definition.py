@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from caffecompat.export.engine import EngineOptions, engines
+from caffecompat.export.engines.base import EngineOptions, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.random_weights import random_weights

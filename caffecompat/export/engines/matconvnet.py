@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import ExportError
-from caffecompat.export.engine import Arrays, Engine, EngineOptions, NotComparable, engines
+from caffecompat.export.engines.base import Arrays, Engine, EngineOptions, NotComparable, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
 
 

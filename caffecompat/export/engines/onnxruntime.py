@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from caffecompat.errors import ExportError, first_line, needing_extra
-from caffecompat.export.engine import Arrays, Engine, EngineOptions, check_inputs, engines
+from caffecompat.export.engines.base import Arrays, Engine, EngineOptions, check_inputs, engines
 from caffecompat.export.onnx_file import (
     input_shapes,
     preprocessing_inside,

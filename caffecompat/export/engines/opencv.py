@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from caffecompat.errors import ExportError, needing_extra
-from caffecompat.export.engine import (
+from caffecompat.export.engines.base import (
     Arrays,
     Engine,
     EngineOptions,

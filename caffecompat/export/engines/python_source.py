@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from caffecompat.errors import ExportError, FormatError, first_line
-from caffecompat.export.engine import Arrays, Engine, EngineOptions, check_inputs, engines
+from caffecompat.export.engines.base import Arrays, Engine, EngineOptions, check_inputs, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.engines.torch_program import outputs_by_name
 from caffecompat.export.python_code.layer import identifier

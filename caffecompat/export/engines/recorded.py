@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import FormatError
-from caffecompat.export.engine import Arrays, Engine, EngineOptions, engines
+from caffecompat.export.engines.base import Arrays, Engine, EngineOptions, engines
 from caffecompat.net.analysis.replay import read_case
 
 INPUT, OUTPUT = "in/", "out/"

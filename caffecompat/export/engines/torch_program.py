@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from caffecompat.errors import ExportError, FormatError, first_line
-from caffecompat.export.engine import Arrays, Engine, EngineOptions, check_inputs, engines
+from caffecompat.export.engines.base import Arrays, Engine, EngineOptions, check_inputs, engines
 from caffecompat.export.targets.torch_program import METADATA
 from caffecompat.input_files import open_input
 

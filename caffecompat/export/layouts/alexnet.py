@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from caffecompat.export.layout import Architecture, Builder, layouts
+from caffecompat.export.layouts.base import Architecture, Builder, layouts
 
 # Module, kernel, stride, pad, and whether a pooling follows.
 CONVOLUTIONS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from caffecompat.export.layout import Architecture, Builder, Operation, layouts
+from caffecompat.export.layouts.base import Architecture, Builder, Operation, layouts
 
 EPS = 0.001
 MODULES = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from caffecompat.export.layout import Architecture, Builder, Operation, layouts
+from caffecompat.export.layouts.base import Architecture, Builder, Operation, layouts
 
 # Fire modules (F) and poolings (P) behind the first convolution, ReLU and pooling.
 MODULES = {"squeezenet1_0": "FFFPFFFFPF", "squeezenet1_1": "FFPFFPFFFF"}

@@ -10,6 +10,7 @@ import numpy as np
 
 from caffecompat.errors import ExportError
 from caffecompat.export.fork_settings import unwritten_settings
+from caffecompat.export.inputs.region_inputs import region_inputs
 from caffecompat.export.matconvnet.layers import (
     BNORM,
     CONCAT,
@@ -28,7 +29,6 @@ from caffecompat.export.matconvnet.layers import (
 )
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.outputs import output_flags
-from caffecompat.export.region_inputs import region_inputs
 from caffecompat.net import Net
 from caffecompat.net.build import BuiltLayer
 from caffecompat.weights.array_names import current_blobs

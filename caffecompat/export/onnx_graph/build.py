@@ -10,7 +10,7 @@ import numpy as np
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import ExportError
 from caffecompat.export.fork_settings import redefined_by, unwritten_settings, writer_name
-from caffecompat.export.input_sizes import Freedom, Sizes, possible_sizes
+from caffecompat.export.inputs.input_sizes import Freedom, Sizes, possible_sizes
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.graph import OnnxGraph, Value
 from caffecompat.export.onnx_graph.layer import FixedSizesNeeded, OnnxLayer, writers

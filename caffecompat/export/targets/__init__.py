@@ -1,1 +1,1 @@
-"""The forms that ``caffecompat convert`` writes, one file each; see caffecompat.export.target."""
+"""The forms that ``caffecompat convert`` writes, one file each; ``base.py`` is their class."""

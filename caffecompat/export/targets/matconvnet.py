@@ -27,7 +27,7 @@ from caffecompat.export.matconvnet.layers import (
     MatLayer,
 )
 from caffecompat.export.model import CaffeModel
-from caffecompat.export.target import Target, targets
+from caffecompat.export.targets.base import Target, targets
 from caffecompat.output_files import atomic_write
 
 DAG_NAMES = {

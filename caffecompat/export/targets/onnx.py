@@ -10,7 +10,7 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.build import build_onnx_graph, check_known
 from caffecompat.export.onnx_graph.file import import_onnx, write_onnx
 from caffecompat.export.outputs import check_outputs
-from caffecompat.export.target import Target, targets
+from caffecompat.export.targets.base import Target, targets
 from caffecompat.net import Net
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from caffecompat.export.model import CaffeModel
-from caffecompat.export.target import Target, targets
+from caffecompat.export.targets.base import Target, targets
 from caffecompat.proto.files import write_text
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.outputs import check_outputs
 from caffecompat.export.python_code.module import check_known, python_source
-from caffecompat.export.target import Target, targets
+from caffecompat.export.targets.base import Target, targets
 from caffecompat.net import Net
 from caffecompat.output_files import atomic_write
 

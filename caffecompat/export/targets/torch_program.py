@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from caffecompat.errors import ExportError, first_line
-from caffecompat.export.input_sizes import Freedom, possible_sizes
+from caffecompat.export.inputs.input_sizes import Freedom, possible_sizes
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.outputs import check_outputs
-from caffecompat.export.target import Target, targets
+from caffecompat.export.targets.base import Target, targets
 from caffecompat.net import Net
 from caffecompat.output_files import atomic_write
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from caffecompat.errors import ExportError
-from caffecompat.export.layout import (
+from caffecompat.export.layouts.base import (
     CONVOLUTION,
     LINEAR,
     MAX_POOL,

@@ -6,7 +6,7 @@ from typing import Any
 
 from caffecompat.errors import ExportError
 from caffecompat.export.fork_settings import unwritten_settings
-from caffecompat.export.layout import (
+from caffecompat.export.layouts.base import (
     CONCAT,
     CONVOLUTION,
     INPUT,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from caffecompat.errors import WeightsError
-from caffecompat.export.layout import NORM, Operation
+from caffecompat.export.layouts.base import NORM, Operation
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.torchvision.match import Match, find_architecture
 from caffecompat.export.torchvision.net_operations import net_operations

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from caffecompat.errors import CaffeError
-from caffecompat.export.engine import Arrays, Engine
+from caffecompat.export.engines.base import Arrays, Engine
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.value_names import value_names
 from caffecompat.net.build import BuiltLayer

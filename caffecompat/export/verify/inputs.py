@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from caffecompat.errors import ExportError
-from caffecompat.export.engine import Arrays, Engine
+from caffecompat.export.engines.base import Arrays, Engine
 from caffecompat.layers import Shape
 from caffecompat.reporting.units import format_shape
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import ExportError, MissingExtra
-from caffecompat.export.engine import Arrays, Engine, EngineOptions, NotComparable, engines
+from caffecompat.export.engines.base import Arrays, Engine, EngineOptions, NotComparable, engines
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.model import CaffeModel
-from caffecompat.export.target import targets
+from caffecompat.export.targets.base import targets
 from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.layers import Shape
 from caffecompat.reporting.units import format_shape

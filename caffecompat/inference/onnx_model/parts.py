@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from caffecompat.export.input_sizes import Freedom, possible_sizes
+from caffecompat.export.inputs.input_sizes import Freedom, possible_sizes
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
 

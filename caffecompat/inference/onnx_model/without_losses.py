@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import torch
 
-from caffecompat.export.input_layers import with_inputs
+from caffecompat.export.inputs.input_layers import with_inputs
 from caffecompat.export.onnx_graph.build import unknown_layers
 from caffecompat.export.outputs import keep_outputs, outputs_without
 from caffecompat.graph import Version

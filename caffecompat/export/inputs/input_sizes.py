@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from caffecompat.errors import CaffeError
-from caffecompat.export.region_inputs import axis_of_rows, region_inputs
+from caffecompat.export.inputs.region_inputs import axis_of_rows, region_inputs
 from caffecompat.graph import Version
 from caffecompat.layers import Shape
 from caffecompat.net import Net

@@ -1,0 +1,1 @@
+"""Inputs of a net that is converted: their layers, their sizes, those that are no images."""
