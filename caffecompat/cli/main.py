@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -155,11 +156,18 @@ def _fail(sentence: str, copied: str = "") -> int:
 
 def verb_names() -> list[str]:
     """All verbs, in alphabetical order."""
-    return sorted(_verb(module.name) for module in pkgutil.iter_modules(verbs.__path__))
+    return sorted(_modules_by_verb(tuple(verbs.__path__)))
 
 
 def load_verb(name: str) -> ModuleType:
-    return importlib.import_module(f"caffecompat.cli.verbs.{name.replace('-', '_')}")
+    return importlib.import_module(_modules_by_verb(tuple(verbs.__path__))[name])
+
+
+@cache
+def _modules_by_verb(folders: tuple[str, ...]) -> dict[str, str]:
+    """The modules of the verbs in these folders and the packages in them."""
+    modules = pkgutil.walk_packages(folders, f"{verbs.__name__}.")
+    return {_verb(m.name.rpartition(".")[2]): m.name for m in modules if not m.ispkg}
 
 
 def verb_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ import pytest
 import caffecompat
 from caffecompat.cli.main import load_verb, main, verb_names, verb_parser
 from caffecompat.cli.spelling import normalise
+from tests.places import REPOSITORY
 from tests.programs import run_program
 
 NET = """
@@ -44,6 +45,14 @@ class TestVerbs:
         assert max(map(len, module.EXAMPLE.splitlines())) <= 100
         assert main([name, "--help"]) == 0
         assert module.EXAMPLE.strip().splitlines()[0] in capsys.readouterr().out
+
+    def test_no_two_files_have_one_name(self) -> None:
+        files = [
+            path
+            for path in (REPOSITORY / "caffecompat/cli/verbs").rglob("*.py")
+            if path.name != "__init__.py"
+        ]
+        assert sorted(path.stem.replace("_", "-") for path in files) == verb_names()
 
     def test_overview(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--help"]) == 0

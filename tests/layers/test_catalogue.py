@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from caffecompat.cli.main import load_verb, main, verb_names, verb_parser
-from caffecompat.cli.verbs.layers import _descriptions
+from caffecompat.cli.verbs.description.layers import _descriptions
 from caffecompat.doctor.examination import ExaminationOptions, examine
 from caffecompat.errors import LayerError, UnknownName
 from caffecompat.layers import Layer, catalogue

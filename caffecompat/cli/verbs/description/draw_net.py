@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from caffecompat.cli.verbs.draw import read, report
+    from caffecompat.cli.verbs.description.draw import read, report
     from caffecompat.draw.dot import DotOptions
     from caffecompat.draw.reading import diagram_of
     from caffecompat.draw.writing import check_picture_suffix, write_picture

@@ -106,7 +106,7 @@ def _examples_folder(folder: Path) -> Path:
 
 def _script(verb: str) -> str:
     """A shell script that runs a verb with the Python that runs now."""
-    root = str(Path(__file__).resolve().parents[3])
+    root = str(Path(__file__).resolve().parents[4])
     installed = root in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     # In a checkout Python finds the package only by PYTHONPATH.
     path = "" if installed else f"PYTHONPATH={shlex.quote(root)}${{PYTHONPATH:+:$PYTHONPATH}} "

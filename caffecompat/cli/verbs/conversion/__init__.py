@@ -1,0 +1,1 @@
+"""Verbs that bring models and definitions to another form, and verify that."""

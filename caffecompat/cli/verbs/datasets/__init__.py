@@ -1,0 +1,1 @@
+"""Verbs that make, check and describe databases and image lists."""

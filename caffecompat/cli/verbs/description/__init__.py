@@ -1,0 +1,1 @@
+"""Verbs that describe, draw and compare nets and models without running them."""

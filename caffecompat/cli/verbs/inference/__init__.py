@@ -1,0 +1,1 @@
+"""Verbs that run nets on images and data: classes, boxes, features, scores."""

@@ -1,0 +1,1 @@
+"""Verbs for projects made with Caffe: what runs here, Caffe's commands."""

@@ -1,0 +1,1 @@
+"""Verbs that train, test and time nets, and those that read logs of trainings."""
