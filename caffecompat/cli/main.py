@@ -16,11 +16,11 @@ from types import ModuleType
 from typing import Any
 
 from caffecompat.cli import verbs
-from caffecompat.cli.flag_files import with_flag_files
-from caffecompat.cli.flags_of_caffe import add_flags_of_caffe
-from caffecompat.cli.flags_of_other_verbs import with_verbs_that_have_them
-from caffecompat.cli.parsing import VerbParser
-from caffecompat.cli.spelling import normalise
+from caffecompat.cli.flags.flag_files import with_flag_files
+from caffecompat.cli.flags.flags_of_caffe import add_flags_of_caffe
+from caffecompat.cli.flags.flags_of_other_verbs import with_verbs_that_have_them
+from caffecompat.cli.flags.parsing import VerbParser
+from caffecompat.cli.flags.spelling import normalise
 from caffecompat.cli.starting import LoadedWithoutCollections, slow_loading_reported
 from caffecompat.errors import CaffeError, suggestion
 from caffecompat.kept_memory import keep_freed_memory

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from caffecompat.cli.flag_files import with_flag_files
+from caffecompat.cli.flags.flag_files import with_flag_files
 from caffecompat.cli.main import main
 from caffecompat.errors import FileProblem, FormatError
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from caffecompat import Net
+from caffecompat.cli.flags.spelling import normalise
 from caffecompat.cli.main import load_verb, main, verb_parser
-from caffecompat.cli.spelling import normalise
 from tests.commands import outcome
 
 

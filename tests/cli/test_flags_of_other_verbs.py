@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from caffecompat import Net
-from caffecompat.cli.flags_of_other_verbs import with_verbs_that_have_them
+from caffecompat.cli.flags.flags_of_other_verbs import with_verbs_that_have_them
 from caffecompat.cli.main import load_verb, main, verb_parser
 from caffecompat.data.codec.images import encode_image
 

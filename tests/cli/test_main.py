@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import caffecompat
+from caffecompat.cli.flags.spelling import normalise
 from caffecompat.cli.main import load_verb, main, verb_names, verb_parser
-from caffecompat.cli.spelling import normalise
 from tests.places import REPOSITORY
 from tests.programs import run_program
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from caffecompat.cli.flags.parsing import VerbParser
+from caffecompat.cli.flags.spelling import normalise
 from caffecompat.cli.main import load_verb, main, verb_names, verb_parser
-from caffecompat.cli.parsing import VerbParser
-from caffecompat.cli.spelling import normalise
 
 
 def _parsers() -> Iterator[tuple[list[str], argparse.ArgumentParser]]:

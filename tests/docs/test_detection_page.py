@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from caffecompat.cli.flags.spelling import normalise
 from caffecompat.cli.main import load_verb, main, verb_parser
-from caffecompat.cli.spelling import normalise
 from tests.places import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "detection.md").read_text("utf-8")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from caffecompat.cli.flags.spelling import normalise
 from caffecompat.cli.main import load_verb, verb_names, verb_parser
-from caffecompat.cli.spelling import normalise
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOOLS = REPOSITORY / "tools"
