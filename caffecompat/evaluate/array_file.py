@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from caffecompat.errors import DataError, FileProblem, FormatError
 from caffecompat.input_files import open_input
 from caffecompat.output_files import PathLike, atomic_write, check_target, check_writable
+from caffecompat.weights.encodings.zip_checks import library_errors, zip_archive
 from caffecompat.weights.hdf5_input.hdf5_file import create_hdf5, open_hdf5
-from caffecompat.weights.zip_checks import library_errors, zip_archive
 
 SUFFIXES = (".npz", ".h5", ".hdf5")
 _HDF5 = SUFFIXES[1:]

@@ -15,11 +15,12 @@ from caffecompat.proto.binary.nets import read_binary_net
 from caffecompat.proto.input_layers import input_layers
 from caffecompat.proto.text.parser import parse_text
 from caffecompat.proto.wrong_files import looks_like_text
-from caffecompat.weights import Weights, wire
+from caffecompat.weights import Weights
+from caffecompat.weights.encodings import wire
+from caffecompat.weights.encodings.wire import Field, Message, Part
 from caffecompat.weights.file_type import looks_like_net
 from caffecompat.weights.formats.caffemodel import LAYER, OLD_LAYERS, V0, V1, V2
 from caffecompat.weights.mapped import map_file, read_head
-from caffecompat.weights.wire import Field, Message, Part
 
 PROTOTXT = "prototxt"
 # Prototxts beside a weight file that are looked at, and how large they may be.

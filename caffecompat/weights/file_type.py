@@ -8,8 +8,8 @@ from pathlib import Path
 
 from caffecompat.errors import FormatError
 from caffecompat.proto.wrong_files import looks_like_text, wrong_text
-from caffecompat.weights import wire
-from caffecompat.weights.zip_checks import zip_names
+from caffecompat.weights.encodings import wire
+from caffecompat.weights.encodings.zip_checks import zip_names
 
 SOLVER_STATE = "a solver state"
 SNAPSHOT_HINT = "pass it as the snapshot (train --snapshot), or load the weights that it names"

@@ -12,12 +12,12 @@ from caffecompat.errors import DataError, FormatError
 from caffecompat.input_files import open_input
 from caffecompat.output_files import atomic_write
 from caffecompat.reporting.units import format_shape
-from caffecompat.weights.blob_proto import blob_parts, read_blob
+from caffecompat.weights.encodings.blob_proto import blob_parts, read_blob
+from caffecompat.weights.encodings.npy import SIGNATURE, read_npy
+from caffecompat.weights.encodings.wire import Message
 from caffecompat.weights.file_type import SINGLE_ARRAY, looks_like_net, other_file_type
 from caffecompat.weights.format import HEAD_BYTES
 from caffecompat.weights.mapped import map_file
-from caffecompat.weights.npy import SIGNATURE, read_npy
-from caffecompat.weights.wire import Message
 
 IMAGE_AXES = 3
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from caffecompat.errors import FormatError
 from caffecompat.output_files import atomic_write
-from caffecompat.weights import wire
-from caffecompat.weights.blob_proto import blob_parts, read_blob
+from caffecompat.weights.encodings import wire
+from caffecompat.weights.encodings.blob_proto import blob_parts, read_blob
+from caffecompat.weights.encodings.wire import Message, Part
 from caffecompat.weights.file_type import SOLVER_STATE, looks_like_net, other_file_type
 from caffecompat.weights.format import HEAD_BYTES
 from caffecompat.weights.hdf5_input.hdf5_file import (
@@ -36,7 +37,6 @@ from caffecompat.weights.solverstate_fields import (
     StateField,
 )
 from caffecompat.weights.weights import as_float32
-from caffecompat.weights.wire import Message, Part
 
 # The arrays' number in the binary encoding.
 HISTORY = 3

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from caffecompat.weights import wire
+from caffecompat.weights.encodings import wire
+from caffecompat.weights.encodings.wire import Message, Part
 from caffecompat.weights.hdf5_input.hdf5_file import HDF5File, read_integer, read_text, write_text
 from caffecompat.weights.weights import as_float32
-from caffecompat.weights.wire import Message, Part
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from caffecompat.weights import LayerWeights, SolverState, Weights, save_weights, wire, write_state
-from caffecompat.weights.wire import Part
+from caffecompat.weights import LayerWeights, SolverState, Weights, save_weights, write_state
+from caffecompat.weights.encodings import wire
+from caffecompat.weights.encodings.wire import Part
 
 FLOATS = np.arange(6, dtype="<f4").tobytes()
 

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 
 from caffecompat.errors import FormatError
-from caffecompat.weights import wire
+from caffecompat.weights.encodings import wire
 
 # Of all random damage.
 SEED = int(os.environ.get("CAFFECOMPAT_FUZZ_SEED", "0"))

@@ -16,7 +16,8 @@ import torch
 from caffecompat.cli.main import main
 from caffecompat.errors import CaffeError, FormatError
 from caffecompat.proto.files import read_net
-from caffecompat.weights import load_weights, read_state, wire
+from caffecompat.weights import load_weights, read_state
+from caffecompat.weights.encodings import wire
 from tests.hostile.attacks import FLOATS, GOOD, Attack, attacks, layer, message, shape
 from tests.sentences import advised_limit
 

@@ -10,7 +10,7 @@ import pytest
 from caffecompat.cli.main import main
 from caffecompat.errors import ExportError, FormatError
 from caffecompat.export.onnx_file import read_onnx
-from caffecompat.weights import wire
+from caffecompat.weights.encodings import wire
 
 onnx = pytest.importorskip("onnx")
 

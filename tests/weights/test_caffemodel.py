@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from caffecompat.errors import BlobError, CaffeError, FileProblem, FormatError, WeightsError
-from caffecompat.weights import LayerWeights, Weights, load_weights, save_weights, wire
+from caffecompat.weights import LayerWeights, Weights, load_weights, save_weights
+from caffecompat.weights.encodings import wire
 
 # name "n"; layer "c" of type "T", bottom "d", top "e", one blob of 2x1 with 1.0 and -2.0, TEST.
 TINY = (

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from caffecompat.errors import DataError, FileProblem, FormatError
-from caffecompat.weights import LayerWeights, Weights, read_mean, save_weights, wire, write_mean
+from caffecompat.weights import LayerWeights, Weights, read_mean, save_weights, write_mean
+from caffecompat.weights.encodings import wire
 from caffecompat.weights.mean_file import read_mean_values
 from tests.places import COPIES
 

@@ -14,8 +14,8 @@ from caffecompat.weights import (
     load_weights,
     save_weights,
     to_bvlc_batch_norm,
-    wire,
 )
+from caffecompat.weights.encodings import wire
 
 VALUES = np.array([[1.5, -2, 0.25], [65504, 0, -0.125]])
 RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2", 3: "<i4"}

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caffecompat.errors import FormatError
-from caffecompat.weights import wire
-from caffecompat.weights.wire import Message
+from caffecompat.weights.encodings import wire
+from caffecompat.weights.encodings.wire import Message
 
 
 def whole(data: bytes) -> Message:

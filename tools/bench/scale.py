@@ -248,7 +248,7 @@ def _tree_page(number: int, flags: int, nodes: bytes, count: int) -> bytes:
 
 def write_sparse_model(folder: Path, size: int) -> None:
     """A caffemodel of ``size`` MB in 50 layers, whose weights are holes in the file."""
-    from caffecompat.weights.wire import delimited, text_field, varint
+    from caffecompat.weights.encodings.wire import delimited, text_field, varint
 
     values = size * 10**6 // (4 * _LAYERS)
     shape = b"".join(delimited(7, delimited(1, [varint(values)])))

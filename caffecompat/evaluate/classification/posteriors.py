@@ -20,7 +20,7 @@ from caffecompat.evaluate.array_file import (
     texts_of,
 )
 from caffecompat.output_files import PathLike
-from caffecompat.weights.zip_checks import library_errors
+from caffecompat.weights.encodings.zip_checks import library_errors
 
 NO_LABEL = -1
 _ARRAYS = ("names", "indices", "labels", "posteriors", "settings")

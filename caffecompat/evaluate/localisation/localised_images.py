@@ -24,7 +24,7 @@ from caffecompat.evaluate.localisation.localisation_error import (
     localisation_error,
 )
 from caffecompat.output_files import PathLike
-from caffecompat.weights.zip_checks import library_errors
+from caffecompat.weights.encodings.zip_checks import library_errors
 
 # Predictions: images x classes, and images x classes x 4. Truth: a class and a number of boxes for
 # each image, and the boxes of all images in one array.

@@ -18,8 +18,8 @@ import numpy as np
 from caffecompat.errors import FormatError
 from caffecompat.export.matconvnet.mat_hdf5 import read_mat_hdf5
 from caffecompat.input_files import ClaimedBytes
+from caffecompat.weights.encodings.zip_checks import MAX_DEFLATED
 from caffecompat.weights.mapped import map_file
-from caffecompat.weights.zip_checks import MAX_DEFLATED
 
 # A number array, text, a cell (column by column), or the elements of a struct array.
 Value: TypeAlias = Any

@@ -28,7 +28,7 @@ from caffecompat.errors import FileProblem, FormatError
 from caffecompat.input_files import open_input
 from caffecompat.net.execution.precision import arithmetic
 from caffecompat.net.net import Net
-from caffecompat.weights.zip_checks import library_errors, zip_archive
+from caffecompat.weights.encodings.zip_checks import library_errors, zip_archive
 
 Case = Mapping[str, np.ndarray]
 

@@ -27,7 +27,7 @@ from caffecompat.pycaffe.scripts.flags import (
     set_channel_swap,
     settings,
 )
-from caffecompat.weights.npy import read_npy
+from caffecompat.weights.encodings.npy import read_npy
 
 _IMAGES_AXES = 4
 

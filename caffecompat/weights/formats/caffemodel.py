@@ -16,15 +16,15 @@ import numpy as np
 from caffecompat.errors import FormatError, WeightsError
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.layer_types import from_v0, from_v1
-from caffecompat.weights import wire
-from caffecompat.weights.blob_proto import blob_parts, read_blob
 from caffecompat.weights.blob_shapes import MAX_AXES
+from caffecompat.weights.encodings import wire
+from caffecompat.weights.encodings.blob_proto import blob_parts, read_blob
+from caffecompat.weights.encodings.wire import Message, Part
 from caffecompat.weights.file_type import looks_like_net
 from caffecompat.weights.format import LayerFormat, formats
 from caffecompat.weights.mapped import map_file
 from caffecompat.weights.nvcaffe import NVCAFFE, is_nvcaffe
 from caffecompat.weights.weights import LayerWeights, Weights
-from caffecompat.weights.wire import Message, Part
 
 # Fields of NetParameter.
 NET_NAME, OLD_LAYERS, LAYER = 1, 2, 100

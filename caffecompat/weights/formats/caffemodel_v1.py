@@ -14,13 +14,13 @@ from caffecompat.errors import WeightsError
 from caffecompat.output_files import atomic_write
 from caffecompat.proto.input_layers import INPUT
 from caffecompat.proto.layer_types import from_v1
-from caffecompat.weights import wire
-from caffecompat.weights.blob_proto import LEGACY, blob_parts
 from caffecompat.weights.blob_shapes import padded
+from caffecompat.weights.encodings import wire
+from caffecompat.weights.encodings.blob_proto import LEGACY, blob_parts
+from caffecompat.weights.encodings.wire import Part
 from caffecompat.weights.format import LayerFormat, formats
 from caffecompat.weights.formats.caffemodel import NET_NAME, OLD_LAYERS, V1, CaffeModel
 from caffecompat.weights.weights import LayerWeights, Weights
-from caffecompat.weights.wire import Part
 
 NET_INPUT = 3
 # The enum had 40 entries when layer types became strings; forks added more.

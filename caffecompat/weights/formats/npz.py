@@ -14,10 +14,10 @@ from caffecompat.errors import FormatError, WeightsError
 from caffecompat.input_files import open_input
 from caffecompat.output_files import atomic_write
 from caffecompat.weights.array_names import current_blobs
+from caffecompat.weights.encodings.npy import read_npy_header
+from caffecompat.weights.encodings.zip_checks import library_errors, zip_archive, zip_names
 from caffecompat.weights.format import LayerFormat, formats
-from caffecompat.weights.npy import read_npy_header
 from caffecompat.weights.weights import LayerWeights, Weights, as_float32
-from caffecompat.weights.zip_checks import library_errors, zip_archive, zip_names
 
 # The order in the archive is the order of the layers; layer names may have slashes.
 KEY = re.compile(r"(.*)/(\d{1,6})\.npy", re.DOTALL)

@@ -14,10 +14,10 @@ from caffecompat.errors import FormatError
 from caffecompat.input_files import ClaimedBytes, open_input
 from caffecompat.output_files import atomic_write
 from caffecompat.weights.array_names import NamedArrays
+from caffecompat.weights.encodings.zip_checks import library_errors, zip_archive, zip_names
 from caffecompat.weights.format import NamedFormat, formats
 from caffecompat.weights.mapped import check_file
 from caffecompat.weights.weights import as_float32
-from caffecompat.weights.zip_checks import library_errors, zip_archive, zip_names
 
 if TYPE_CHECKING:
     import torch

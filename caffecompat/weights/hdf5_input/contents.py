@@ -19,9 +19,9 @@ import numpy as np
 
 from caffecompat.errors import FormatError
 from caffecompat.input_files import ClaimedBytes
+from caffecompat.weights.encodings.zip_checks import MAX_DEFLATED, library_errors
 from caffecompat.weights.hdf5_input.process import DATA_SET, GROUP, SIGNATURE
 from caffecompat.weights.mapped import check_file
-from caffecompat.weights.zip_checks import MAX_DEFLATED, library_errors
 
 KIND = "an HDF5 file"
 NAMED_TYPE = "named type"

@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 
 from caffecompat.errors import FormatError
+from caffecompat.weights.encodings.zip_checks import library_errors
 from caffecompat.weights.hdf5_input.contents import KIND, Contents, StoredData
-from caffecompat.weights.zip_checks import library_errors
 
 MAX_REFERENCES = 400_000
 MAX_TEXT_BYTES = 256

@@ -10,10 +10,10 @@ import numpy as np
 
 from caffecompat.errors import FormatError
 from caffecompat.reporting.units import format_shape
-from caffecompat.weights import wire
 from caffecompat.weights.blob_shapes import MAX_AXES
+from caffecompat.weights.encodings import wire
+from caffecompat.weights.encodings.wire import Message, Part
 from caffecompat.weights.weights import as_float32
-from caffecompat.weights.wire import Message, Part
 
 # Field numbers of BlobProto; the legacy four sizes are 1 to 4.
 LEGACY = (1, 2, 3, 4)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from caffecompat.errors import FormatError
 from caffecompat.input_files import read_input
-from caffecompat.weights.zip_checks import library_errors
+from caffecompat.weights.encodings.zip_checks import library_errors
 
 SIGNATURE = b"\x93NUMPY"
 NUMBERS = "fiu"
