@@ -8,9 +8,9 @@ import torch
 
 from caffecompat.errors import first_line
 from caffecompat.net import Net, Result
-from caffecompat.net.execution.cuda_graph import CapturedPass, NotCapturable
-from caffecompat.net.execution.fusing import use_torch_operators
-from caffecompat.net.execution.half_weights import HalfWeights
+from caffecompat.net.execution.gpu.cuda_graph import CapturedPass, NotCapturable
+from caffecompat.net.execution.gpu.fusing import use_torch_operators
+from caffecompat.net.execution.gpu.half_weights import HalfWeights
 from caffecompat.net.kernels.choice import TORCH_OPERATORS
 from caffecompat.net.kernels.launching import KernelFailed
 from caffecompat.solver.graph_update import GraphUpdate

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from caffecompat.net import Net, Result
-from caffecompat.net.execution.cudnn import algorithms_explained, done_without_cudnn
+from caffecompat.net.execution.gpu.cudnn import algorithms_explained, done_without_cudnn
 from caffecompat.solver.diagnostics.debug_info import DebugPass
 from caffecompat.solver.diagnostics.nonfinite import NotFinite, explain, read_later
 from caffecompat.solver.distributed.gradient_buckets import GradientBuckets

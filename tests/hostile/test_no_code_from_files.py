@@ -49,7 +49,7 @@ ALLOWED = {
 MAY_USE_FX = {
     "net/fx_program.py",
     "export/torch_import/traced_program.py",
-    "net/execution/fusing.py",
+    "net/execution/gpu/fusing.py",
     *(
         f"inference/torch_graph/{name}.py"
         for name in ("folding", "fusing", "graph", "half", "merging", "packing", "removal")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from caffecompat.net import Result
-from caffecompat.net.execution.cuda_graph import CapturedPass
+from caffecompat.net.execution.gpu.cuda_graph import CapturedPass
 from caffecompat.net.kernels.choice import Kernels
 from caffecompat.solver import Solver, played_passes
 from caffecompat.solver.setup.capturing import obstacle_to_capture

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from caffecompat.cli.main import main
-from caffecompat.net.execution.cuda_graph import CapturedPass, NotCapturable
+from caffecompat.net.execution.gpu.cuda_graph import CapturedPass, NotCapturable
 from caffecompat.solver import Solver, played_passes
 from caffecompat.solver.setup.compute import ComputeOptions
 from tests.solver.played_back import ONE_PASS

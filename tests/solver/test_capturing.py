@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from caffecompat.net import Net, Result
-from caffecompat.net.execution.cuda_graph import NotCapturable
-from caffecompat.net.execution.half_weights import HalfWeights
+from caffecompat.net.execution.gpu.cuda_graph import NotCapturable
+from caffecompat.net.execution.gpu.half_weights import HalfWeights
 from caffecompat.net.kernels.choice import Kernels
 from caffecompat.net.kernels.launching import launching
 from caffecompat.solver import Callback, Solver, played_passes

@@ -11,7 +11,7 @@ import torch
 
 from caffecompat.cli.main import main
 from caffecompat.net.blobs.inputs import Inputs
-from caffecompat.net.execution.fusing import FusingOptions
+from caffecompat.net.execution.gpu.fusing import FusingOptions
 from caffecompat.net.execution.precision import arithmetic
 from caffecompat.net.kernels.choice import TORCH_OPERATORS, Kernels
 from caffecompat.net.kernels.self_check import WorkingKernels

@@ -15,9 +15,9 @@ import torch
 from caffecompat.cli.main import main
 from caffecompat.errors import CaffeError, NetError, SolverError
 from caffecompat.net import Net
-from caffecompat.net.execution.cuda_graph import CapturedPass
-from caffecompat.net.execution.cudnn import NoAlgorithm
-from caffecompat.net.execution.tf32 import products_in_tf32
+from caffecompat.net.execution.gpu.cuda_graph import CapturedPass
+from caffecompat.net.execution.gpu.cudnn import NoAlgorithm
+from caffecompat.net.execution.gpu.tf32 import products_in_tf32
 from caffecompat.net.fx_program import TF32_ADVICE
 from caffecompat.reporting.glog import LOGGER
 from caffecompat.solver import Solver

@@ -41,7 +41,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from caffecompat.kept_memory import keep_freed_memory
-from caffecompat.net.execution.tf32 import products_in_tf32
+from caffecompat.net.execution.gpu.tf32 import products_in_tf32
 from caffecompat.proto import schema
 from caffecompat.proto.files import read_net
 from caffecompat.solver import Solver

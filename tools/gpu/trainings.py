@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from caffecompat.net.execution.fusing import convolution_in_one_works
+from caffecompat.net.execution.gpu.fusing import convolution_in_one_works
 from caffecompat.net.kernels.choice import Kernels
 from caffecompat.net.kernels.self_check import working_kernels
 from caffecompat.proto.text.parser import parse_text

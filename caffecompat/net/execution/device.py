@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from caffecompat.errors import NetError
-from caffecompat.net.execution.tf32 import switch_tf32
+from caffecompat.net.execution.gpu.tf32 import switch_tf32
 
 
 def usable_device(device: str | torch.device) -> torch.device:

@@ -10,7 +10,7 @@ import torch
 
 from caffecompat.errors import NetError
 from caffecompat.net.built_layer import BuiltLayer
-from caffecompat.net.execution.tf32 import products_in_tf32
+from caffecompat.net.execution.gpu.tf32 import products_in_tf32
 
 PRECISIONS = ("fp32", "fp64", "tf32", "bf16", "fp16")
 # Parameters stay in fp32 in these.

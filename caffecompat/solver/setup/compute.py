@@ -11,12 +11,13 @@ import torch
 
 from caffecompat.errors import SolverError
 from caffecompat.net import Net
-from caffecompat.net.execution.fusing import (
+from caffecompat.net.execution.gpu.fusing import (
     FusingOptions,
     convolution_in_one_works,
     fuse,
     half_inputs,
 )
+from caffecompat.net.execution.gpu.tf32 import products_in_tf32
 from caffecompat.net.execution.inference import InferenceOptions
 from caffecompat.net.execution.precision import (
     HALVES,
@@ -25,7 +26,6 @@ from caffecompat.net.execution.precision import (
     check_precision,
     keep_results_whole,
 )
-from caffecompat.net.execution.tf32 import products_in_tf32
 from caffecompat.net.kernels.choice import TORCH_OPERATORS, Kernels
 from caffecompat.net.kernels.self_check import WorkingKernels, working_kernels
 
@@ -43,7 +43,7 @@ class PassOptions:
         cuda_graph: capture a training pass in a CUDA graph and replay it; None means on one GPU,
             where the net can be captured.
         fused: on a GPU in 16 bits and channels-last, let one operation of the train net compute
-            what several layers compute; see :mod:`caffecompat.net.execution.fusing`.
+            what several layers compute; see :mod:`caffecompat.net.execution.gpu.fusing`.
         kernels: use the Triton kernels of :mod:`caffecompat.net.kernels` where they work.
     """
 

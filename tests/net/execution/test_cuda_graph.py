@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from caffecompat.net.execution import cuda_graph
+from caffecompat.net.execution.gpu import cuda_graph
 
 POOL = (0, 7)
 

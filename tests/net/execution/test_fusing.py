@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from caffecompat.net import Net
-from caffecompat.net.execution.fusing import Fused, FusingOptions, convolution_in_one_works, fuse
+from caffecompat.net.execution.gpu.fusing import (
+    Fused,
+    FusingOptions,
+    convolution_in_one_works,
+    fuse,
+)
 from caffecompat.net.execution.precision import arithmetic
 from caffecompat.net.kernels.choice import TORCH_OPERATORS, Kernels
 from caffecompat.proto.text.parser import parse_text

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from caffecompat.net.execution import device
+from caffecompat.net.execution.gpu.tf32 import products_in_tf32, switch_tf32
 from caffecompat.net.execution.precision import arithmetic
-from caffecompat.net.execution.tf32 import products_in_tf32, switch_tf32
 
 BACKENDS: Any = torch.backends
 CUDNN: Any = torch.backends.cudnn

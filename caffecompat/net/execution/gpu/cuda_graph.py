@@ -12,7 +12,7 @@ import torch
 from caffecompat.errors import CaffeError, NetError, first_line
 from caffecompat.garbage_collection import collections_paused
 from caffecompat.graph import Version
-from caffecompat.net.execution.half_weights import HalfWeights
+from caffecompat.net.execution.gpu.half_weights import HalfWeights
 from caffecompat.net.input_gradients import inputs_with_gradient
 from caffecompat.net.kernels.launching import KernelFailed
 from caffecompat.net.kernels.memory_format import copy_with_layout

@@ -13,7 +13,7 @@ from torch import fx, nn
 
 from caffecompat.graph import Version
 from caffecompat.layers._operation import Convolve, Drop, Operation, Rectify, TakeMaximum
-from caffecompat.net.execution.fused_modules import (
+from caffecompat.net.execution.gpu.fused_modules import (
     ConvolutionPlan,
     FusedConvolution,
     FusedDropout,
