@@ -57,7 +57,7 @@ SUBPACKAGES = {
         *("onnx_graph", "python_code", "targets", "opencv", "engines", "verify", "convert"),
     ],
     "inference": ["torch_graph", "onnx_model", "engines"],
-    "net": ["shapes", "kernels", "blobs", "parameters", "execution", "analysis"],
+    "net": ["shapes", "kernels", "blobs", "parameters", "setup", "execution", "analysis"],
     "pycaffe": ["images", "proto", "execution", "nets", "solvers", "running", "scripts"],
     "draw": ["arrays"],
     "evaluate": ["images", "protocols", "classification", "features", "localisation", "detection"],

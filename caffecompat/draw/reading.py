@@ -23,10 +23,10 @@ from caffecompat.graph import (
     wire_layers,
 )
 from caffecompat.layers import BuildOptions, Layer, catalogue
-from caffecompat.net.build import build_each
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.definition import Definition
 from caffecompat.net.layer_checks import check_stated_shapes, class_of
+from caffecompat.net.setup.build import build_each
 from caffecompat.proto import schema
 from caffecompat.proto.schema import Message
 from caffecompat.proto.text.printer import format_text

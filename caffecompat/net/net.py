@@ -21,7 +21,6 @@ from caffecompat.net.batch_shard import sample_range
 from caffecompat.net.blobs.blob import Blob
 from caffecompat.net.blobs.inputs import Array
 from caffecompat.net.blobs.values import Result
-from caffecompat.net.build import build_layers
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.definition import graph_of, read_definition
 from caffecompat.net.execution import partial
@@ -35,6 +34,7 @@ from caffecompat.net.kernels.choice import Kernels
 from caffecompat.net.layer_checks import check_fillers
 from caffecompat.net.parameters.initial_values import Unfilled, fill_rest, materialise
 from caffecompat.net.parameters.net_weights import NetWeights
+from caffecompat.net.setup.build import build_layers
 from caffecompat.weights import Weights
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from caffecompat.graph import Graph
 from caffecompat.layers import BuildOptions, Layer, Shape, Source
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.definition import Definition, graph_of
-from caffecompat.net.layer_builder import LayerBuilder, ShapelessLayer
 from caffecompat.net.layer_checks import check_fillers, check_stated_shapes, layer_classes
+from caffecompat.net.setup.layer_builder import LayerBuilder, ShapelessLayer
 from caffecompat.net.structure import NetStructure
 
 

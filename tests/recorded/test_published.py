@@ -17,9 +17,9 @@ from caffecompat import Net, read_net
 from caffecompat.errors import CaffeError
 from caffecompat.layers import catalogue
 from caffecompat.layers.fillers import check_filler
-from caffecompat.net import build
 from caffecompat.net.blobs.inputs import Inputs
 from caffecompat.net.parameters import initial_values
+from caffecompat.net.setup import build
 from caffecompat.net.shapes import top_shapes
 from caffecompat.proto import files
 from caffecompat.proto.descriptors import layout

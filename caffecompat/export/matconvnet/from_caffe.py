@@ -30,7 +30,7 @@ from caffecompat.export.matconvnet.layers import (
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.outputs import output_flags
 from caffecompat.net import Net
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.setup.build import BuiltLayer
 from caffecompat.weights.array_names import current_blobs
 
 COLOURS = 3

@@ -19,8 +19,8 @@ from caffecompat.export.value_names import is_same, value_names
 from caffecompat.graph import Version
 from caffecompat.layers.silence import Silence
 from caffecompat.net import Net
-from caffecompat.net.build import BuiltLayer
 from caffecompat.net.module import LayerModule
+from caffecompat.net.setup.build import BuiltLayer
 from caffecompat.reporting.units import format_shape
 
 # Fields of forks in BVLC Caffe's layer types that the writers know.

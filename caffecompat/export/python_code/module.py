@@ -18,7 +18,7 @@ from caffecompat.export.value_names import is_same
 from caffecompat.graph import Version
 from caffecompat.layers.silence import Silence
 from caffecompat.net import Net
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.setup.build import BuiltLayer
 
 HEAD = '''"""{title}
 

@@ -19,8 +19,8 @@ from caffecompat.export.layouts.base import (
     Operation,
 )
 from caffecompat.net import Net
-from caffecompat.net.build import BuiltLayer
 from caffecompat.net.definition import Definition
+from caffecompat.net.setup.build import BuiltLayer
 
 # In phase TEST the top of these is the first bottom, or the other program has no layer for it.
 PASSED_ON = ("Split", "Dropout", "Flatten", "Reshape", "Softmax")

@@ -17,7 +17,7 @@ from caffecompat.errors import CaffeError
 from caffecompat.export.engines.base import Arrays, Engine
 from caffecompat.export.engines.caffe_net import CaffeNet
 from caffecompat.export.value_names import value_names
-from caffecompat.net.build import BuiltLayer
+from caffecompat.net.setup.build import BuiltLayer
 from caffecompat.reporting.units import format_shape
 
 # How close a computed fault must be to the values found, as a part of their largest magnitude.

@@ -14,8 +14,8 @@ from caffecompat.net.blobs.blob import BackwardRoots, Blob, NamedMapping
 from caffecompat.net.blobs.inputs import Array, Inputs
 from caffecompat.net.blobs.values import BlobValues, Result
 from caffecompat.net.built_layer import BuiltLayer
-from caffecompat.net.error_context import explain_failure
 from caffecompat.net.execution import partial
+from caffecompat.net.execution.error_context import explain_failure
 from caffecompat.net.execution.gpu.cudnn import algorithms_explained
 from caffecompat.net.fx_program import Program
 from caffecompat.net.input_gradients import inputs_with_gradient

@@ -10,9 +10,9 @@ from caffecompat.errors import CaffeError
 from caffecompat.graph import Graph
 from caffecompat.layers import BuildOptions, Shape
 from caffecompat.net.built_layer import BuiltLayer
-from caffecompat.net.layer_builder import LayerBuilder, ShapelessLayer
 from caffecompat.net.layer_checks import check_stated_shapes, layer_classes
 from caffecompat.net.module import LayerModule
+from caffecompat.net.setup.layer_builder import LayerBuilder, ShapelessLayer
 from caffecompat.net.shapes.top_shapes import InferredShapes
 from caffecompat.proto.schema import Message
 

@@ -27,9 +27,9 @@ from caffecompat.net.layer_checks import (
     notes_on_unused_fields,
     shape_error,
 )
-from caffecompat.net.loss_weights import loss_weights, notes_on_read_losses
 from caffecompat.net.parameters.embedded import check_embedded
 from caffecompat.net.parameters.state_dict_names import module_name
+from caffecompat.net.setup.loss_weights import loss_weights, notes_on_read_losses
 from caffecompat.proto.schema import Message
 
 if TYPE_CHECKING:
