@@ -53,13 +53,13 @@ class Example:
 ELSEWHERE = {
     "AutoCrop": "asks the whole net",
     "CROP": "asks the whole net",
-    "DetectNetTransformation": "works on the host: forks/test_detectnet.py",
-    "DetectionEvaluate": "its bottoms belong together: forks/test_ssd_detections.py",
-    "DetectionOutput": "its bottoms belong together: forks/test_ssd_detections.py",
+    "DetectNetTransformation": "works on the host: forks/nvcaffe/test_detectnet.py",
+    "DetectionEvaluate": "its bottoms belong together: forks/ssd/test_detections.py",
+    "DetectionOutput": "its bottoms belong together: forks/ssd/test_detections.py",
     "HDF5Output": "writes files",
     "MULTI_STAGE_MEANFIELD": "waits for the device",
-    "MalisLoss": "its gradient is not the derivative: forks/test_malis_loss.py",
-    "MultiBoxLoss": "its bottoms belong together: forks/test_ssd_multibox_loss.py",
+    "MalisLoss": "its gradient is not the derivative: forks/segmentation/test_malis_loss.py",
+    "MultiBoxLoss": "its bottoms belong together: forks/ssd/test_multibox_loss.py",
     "MultiStageMeanfield": "waits for the device",
     "Python": "runs a user's class",
 }

@@ -9,7 +9,7 @@ from tests.layers.strategies import ELSEWHERE, Bottom, Draw, Example, example_of
 ELSEWHERE.update(
     dict.fromkeys(
         ["BoxGroupOutput", "BoxOutput", "DecodeBBox", "FrcnnOutput"],
-        "its tops depend on values, see test_rcnn_cascade_outputs",
+        "its tops depend on values, see forks/rcnn/test_cascade_outputs",
     )
 )
 ELSEWHERE.update(
@@ -18,7 +18,7 @@ ELSEWHERE.update(
             *("BboxAccuracy", "DetectionAccuracy", "DetectionGroupAccuracy"),
             *("DetectionGroupLoss", "DetectionLoss", "ProposalTarget"),
         ],
-        "its bottoms are boxes and targets that fit each other, see test_rcnn_cascade_training",
+        "its bottoms are boxes and targets that fit each other, see forks/rcnn/test_cascade_training",
     )
 )
 

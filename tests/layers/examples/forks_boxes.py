@@ -18,7 +18,7 @@ from tests.layers.strategies import (
 ELSEWHERE.update(
     {
         "BoxUpsample": "its boxes name maps, see forks/test_box_layers.py",
-        "ROIGenerating": "its bottoms belong together, see forks/test_subcnn.py",
+        "ROIGenerating": "its bottoms belong together, see forks/rcnn/test_subcnn.py",
         "ROIWarping": "its regions name images, see forks/test_box_layers.py",
         "ScaleRoute": "its tops depend on values, see forks/test_box_layers.py",
     }

@@ -29,7 +29,7 @@ ELSEWHERE.update(
             "Python (ProposalLayer of CTPN)",
             "Python (RoIDataLayer of py-faster-rcnn)",
         ],
-        "its bottoms are maps of anchors that fit each other, see test_rcnn_proposals",
+        "its bottoms are maps of anchors that fit each other, see forks/rcnn/test_proposals",
     )
 )
 

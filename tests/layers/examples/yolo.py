@@ -8,14 +8,14 @@ from tests.layers.strategies import ELSEWHERE, Bottom, Draw, Example, example_of
 
 ELSEWHERE.update(
     **{
-        f"EvalDetection ({fork})": "waits for the device, see test_yolo_evaluation"
+        f"EvalDetection ({fork})": "waits for the device, see forks/yolo/test_evaluation"
         for fork in ("Intel", "YOLO9000", "YOLOv1")
     },
-    YoloDetectionOutput="its tops depend on values, see test_yolo_outputs",
-    Yolov3DetectionOutput="its tops depend on values, see test_yolo_outputs",
-    RegionLoss="its gradient is not the derivative, see test_yolo_losses",
-    Yolov3="its gradient is not the derivative, see test_yolo_losses",
-    YoloSeg="its gradient is not the derivative, see test_yolo_losses",
+    YoloDetectionOutput="its tops depend on values, see forks/yolo/test_outputs",
+    Yolov3DetectionOutput="its tops depend on values, see forks/yolo/test_outputs",
+    RegionLoss="its gradient is not the derivative, see forks/yolo/test_losses",
+    Yolov3="its gradient is not the derivative, see forks/yolo/test_losses",
+    YoloSeg="its gradient is not the derivative, see forks/yolo/test_losses",
 )
 
 

@@ -12,9 +12,9 @@ from caffecompat.errors import CaffeError, LayerError
 from caffecompat.weights.mean_file import write_mean
 from tests.data.annotated_databases import images, write
 from tests.layers.advice import Case, Fix, check_advice, run_alone
-from tests.layers.forks.detectnet import labels, noise, settings
-from tests.layers.forks.documents import database, document, numbered
-from tests.layers.forks.region_sources import Entry, listed, picture
+from tests.layers.forks.nvcaffe.detectnet import labels, noise, settings
+from tests.layers.forks.rcnn.region_sources import Entry, listed, picture
+from tests.layers.forks.segmentation.documents import database, document, numbered
 from tests.layers.messages import run
 from tests.net.nets import net
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from caffecompat.errors import DataError, LayerError
 from caffecompat.layers import BuildOptions, Context, catalogue
-from tests.layers.forks.detection_references import decoded, overlap
+from tests.layers.forks.ssd.detection_references import decoded, overlap
 from tests.layers.messages import made, message, run
 
 COUNT, BOXES, CLASSES = 2, 9, 4

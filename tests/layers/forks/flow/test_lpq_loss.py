@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from caffecompat.errors import LayerError
-from tests.layers.forks.flow_references import (
+from tests.layers.forks.flow.references import (
     random_images,
 )
 from tests.layers.messages import made, run

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from caffecompat.errors import LayerError
-from tests.layers.forks.yolo_values import overlap, sigmoid, values
+from tests.layers.forks.yolo.values import overlap, sigmoid, values
 from tests.layers.messages import made, run
 
 # [class, x, y, width, height]; the second list has two objects of one cell, then the end.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from caffecompat.errors import LayerError
 from caffecompat.layers._counter_rng import Noise
-from tests.layers.forks.detectnet import GRID, NOTHING, labels, noise, settings
+from tests.layers.forks.nvcaffe.detectnet import GRID, NOTHING, labels, noise, settings
 from tests.layers.messages import made, run
 from tests.layers.single import call
 

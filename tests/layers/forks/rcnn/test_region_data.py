@@ -11,7 +11,15 @@ import pytest
 from caffecompat.data.codec.images import resize_image
 from caffecompat.data.shard import Shard
 from caffecompat.errors import CaffeError, LayerError
-from tests.layers.forks.region_sources import Box, Entry, listed, picture, read, rounded, source
+from tests.layers.forks.rcnn.region_sources import (
+    Box,
+    Entry,
+    listed,
+    picture,
+    read,
+    rounded,
+    source,
+)
 
 pytest.importorskip("cv2")
 

@@ -12,7 +12,7 @@ from caffecompat.data.shard import Shard
 from caffecompat.errors import CaffeError, DataError, LayerError
 from caffecompat.layers import BuildOptions, Context, Source, catalogue
 from tests.data.databases import datum, write_records
-from tests.layers.forks.dense_records import picture, record
+from tests.layers.forks.segmentation.dense_records import picture, record
 from tests.layers.messages import message
 
 pytest.importorskip("cv2")

@@ -12,7 +12,7 @@ import pytest
 from caffecompat.data.shard import Shard
 from caffecompat.errors import CaffeError, DataError, FileProblem, LayerError
 from caffecompat.layers import BuildOptions, Context, Source, catalogue
-from tests.layers.forks.documents import database, document, numbered
+from tests.layers.forks.segmentation.documents import database, document, numbered
 from tests.layers.messages import message
 
 pytest.importorskip("lmdb")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.layers.forks.region_sources import Box, listed, picture, read, rounded, source
+from tests.layers.forks.rcnn.region_sources import Box, listed, picture, read, rounded, source
 
 pytest.importorskip("cv2")
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from caffecompat.errors import LayerError
-from tests.layers.forks.detection_references import decoded, overlap
-from tests.layers.forks.multibox_reference import (
+from tests.layers.forks.ssd.detection_references import decoded, overlap
+from tests.layers.forks.ssd.multibox_reference import (
     CLASSES,
     COUNT,
     Reference,

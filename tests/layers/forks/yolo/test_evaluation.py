@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from caffecompat.errors import LayerError
-from tests.layers.forks.yolo_values import overlap, sigmoid, values
+from tests.layers.forks.yolo.values import overlap, sigmoid, values
 from tests.layers.messages import made, run
 from tests.net.nets import net
 

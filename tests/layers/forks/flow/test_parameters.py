@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.layers.forks.flow_references import (
+from tests.layers.forks.flow.references import (
     COEFFICIENTS,
     affine,
     rows,

@@ -7,7 +7,7 @@ from math import exp, log
 import torch
 from torch import Tensor
 
-from tests.layers.forks.detection_references import encoded, matched
+from tests.layers.forks.ssd.detection_references import encoded, matched
 from tests.layers.messages import run
 
 COUNT = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from caffecompat import Net, Solver
-from tests.layers.forks.faster_rcnn import (
+from tests.layers.forks.rcnn.faster_rcnn import (
     deploy_net,
     mean_average_precision,
     train_net,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from caffecompat.errors import LayerError
 from caffecompat.weights import LayerWeights, Weights
-from tests.layers.forks.flow_references import (
+from tests.layers.forks.flow.references import (
     COEFFICIENTS,
     EIGENVECTORS,
     affine,
