@@ -18,7 +18,7 @@ ELSEWHERE.update(
             *("BboxAccuracy", "DetectionAccuracy", "DetectionGroupAccuracy"),
             *("DetectionGroupLoss", "DetectionLoss", "ProposalTarget"),
         ],
-        "its bottoms are boxes and targets that fit each other, see forks/rcnn/test_cascade_training",
+        "its bottoms are boxes and targets that fit each other, forks/rcnn/test_cascade_training",
     )
 )
 
