@@ -12,7 +12,7 @@ import pytest
 from caffecompat.cli.main import main
 from caffecompat.data.codec.images import encode_image
 from caffecompat.solver import Solver
-from tests.cli.detection_models import single_shot
+from tests.cli.inference.detection_models import single_shot
 from tests.solver.small import write_training
 
 DEPLOY = """layer { name: "in" type: "Input" top: "data" input_param {

@@ -11,7 +11,7 @@ import pytest
 from caffecompat import Net
 from caffecompat.cli.main import main
 from caffecompat.errors import NetError
-from tests.cli.optimized_commands import CLASSIFY, DEPLOY, TEST_NET
+from tests.cli.inference.optimized_commands import CLASSIFY, DEPLOY, TEST_NET
 from tests.inference.engine_nets import LAYERS, SHAPE, built, outputs
 from tests.net.nets import saved
 

@@ -129,7 +129,7 @@ def test_help_ends_in_an_example_and_loads_nothing_heavy(verb: str) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", program, verb, "--help"],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         check=True,

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.cli.dataset.records import Run, picture
+from tests.cli.datasets.records import Run, picture
 
 
 def read_sheet(path: Path) -> np.ndarray:

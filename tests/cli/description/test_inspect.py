@@ -21,7 +21,7 @@ from caffecompat.proto.text.parser import parse_text
 from caffecompat.weights import LayerWeights, Weights, known_files, save_weights
 from tests.places import COPIES
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DATA = COPIES / "files"
 NET = """
 name: "small"

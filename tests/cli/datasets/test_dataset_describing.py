@@ -9,7 +9,7 @@ import numpy as np
 
 from caffecompat.data.codec.datum import parse_datum
 from caffecompat.proto import schema
-from tests.cli.dataset.records import Run, picture, records, write
+from tests.cli.datasets.records import Run, picture, records, write
 from tests.data.databases import encoded_datum
 
 

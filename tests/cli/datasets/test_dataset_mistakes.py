@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.dataset.records import Run
+from tests.cli.datasets.records import Run
 
 
 @pytest.mark.parametrize(

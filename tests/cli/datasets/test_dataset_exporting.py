@@ -12,7 +12,7 @@ import pytest
 from caffecompat.data.codec.datum import decode_datum, parse_datum
 from caffecompat.data.codec.images import encode_image
 from caffecompat.data.tools.convert_imageset import convert_imageset
-from tests.cli.dataset.records import Run, picture, records, write
+from tests.cli.datasets.records import Run, picture, records, write
 from tests.data.databases import datum, encoded_datum
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from caffecompat.data.codec.datum import parse_datum
-from tests.cli.dataset.records import Run, labels, records
+from tests.cli.datasets.records import Run, labels, records
 
 
 def test_merge_keeps_the_order_and_numbers_anew(mixed: Path, numbered: Path, run: Run) -> None:

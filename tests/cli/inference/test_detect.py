@@ -10,7 +10,7 @@ import pytest
 
 from caffecompat.cli.main import main
 from caffecompat.data.codec.images import decode_image, encode_image
-from tests.cli.detection_models import SSD, model, single_shot
+from tests.cli.inference.detection_models import SSD, model, single_shot
 
 REGIONS = """name: "two"
 layer { name: "in" type: "Input" top: "data" top: "im_info"

@@ -8,7 +8,7 @@ import pytest
 
 from caffecompat.data.codec.images import encode_image
 from caffecompat.proto import schema
-from tests.cli.dataset.records import Run, picture, write
+from tests.cli.datasets.records import Run, picture, write
 from tests.commands import outcome
 from tests.data.databases import datum, encoded_datum
 
