@@ -13,7 +13,7 @@ import torch
 from caffecompat.cli.main import main
 from caffecompat.layers import BuildOptions, Layer, catalogue
 from caffecompat.layers._module_index import modules_by_type
-from tests.layers.drawn import on_examples
+from tests.layers.contract.drawn import on_examples
 from tests.layers.messages import message
 from tests.layers.single import build
 from tests.layers.strategies import Example

@@ -10,11 +10,11 @@ import pytest
 from caffecompat.data.codec.images import encode_image
 from caffecompat.errors import CaffeError
 from tests.data.databases import datum, write_records
-from tests.layers.advice import run_alone
 from tests.layers.forks.rcnn.region_sources import listed, picture
 from tests.layers.forks.segmentation.dense_records import picture as labelled
 from tests.layers.forks.segmentation.dense_records import record
 from tests.layers.forks.segmentation.documents import database, document, numbered
+from tests.layers.refusals.advice import run_alone
 
 
 def check(kind: str, tops: int, bad: str, words: str, *remedies: str) -> None:

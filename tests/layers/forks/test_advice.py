@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.layers.advice import Case, Fix, check_advice
+from tests.layers.refusals.advice import Case, Fix, check_advice
 
 IMAGE = (2, 3, 6, 6)
 SMALL = (2, 3, 4, 5)

@@ -11,11 +11,11 @@ from caffecompat.data.codec.images import encode_image
 from caffecompat.errors import CaffeError, LayerError
 from caffecompat.weights.mean_file import write_mean
 from tests.data.annotated_databases import images, write
-from tests.layers.advice import Case, Fix, check_advice, run_alone
 from tests.layers.forks.nvcaffe.detectnet import labels, noise, settings
 from tests.layers.forks.rcnn.region_sources import Entry, listed, picture
 from tests.layers.forks.segmentation.documents import database, document, numbered
 from tests.layers.messages import run
+from tests.layers.refusals.advice import Case, Fix, check_advice, run_alone
 from tests.net.nets import net
 
 pytest.importorskip("cv2")

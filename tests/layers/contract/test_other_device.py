@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from caffecompat.layers import Layer, catalogue
-from tests.layers.other_device import ADDS
-from tests.layers.prepared import DYNAMIC
+from tests.layers.contract.other_device import ADDS
+from tests.layers.contract.prepared import DYNAMIC
 from tests.places import REPOSITORY
 
 # Each of their sums has one term, since no place is named twice.
@@ -37,7 +37,7 @@ def test_passes_on_another_device() -> None:
     on the order in which threads end.
     """
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.layers.other_device"],
+        [sys.executable, "-m", "tests.layers.contract.other_device"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -24,9 +24,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from caffecompat.layers._device_copies import DeviceCopies
-from tests.layers.drawn import drawn
+from tests.layers.contract.drawn import drawn
+from tests.layers.contract.prepared import bottoms_of, parameters_of, prepared
 from tests.layers.examples import examples
-from tests.layers.prepared import bottoms_of, parameters_of, prepared
 from tests.layers.single import call
 from tests.layers.strategies import Example
 

@@ -20,9 +20,9 @@ from caffecompat.data.shard import SampleRange
 from caffecompat.errors import LayerError
 from caffecompat.layers import Layer, ReceptiveField, Source, catalogue
 from caffecompat.layers._counter_rng import Noise
-from tests.layers.drawn import drawn, on_examples, settings_of
+from tests.layers.contract.drawn import drawn, on_examples, settings_of
+from tests.layers.contract.prepared import DYNAMIC, bottoms_of, parameters_of, prepared
 from tests.layers.examples import examples
-from tests.layers.prepared import DYNAMIC, bottoms_of, parameters_of, prepared
 from tests.layers.single import call
 from tests.layers.strategies import ELSEWHERE, Example
 from tests.modules import PACKAGE

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from caffecompat.errors import CaffeError
-from tests.layers.advice import Case, check_advice
+from tests.layers.refusals.advice import Case, check_advice
 from tests.net.nets import net
 
 CASES = [

@@ -9,7 +9,7 @@ import pytest
 
 from caffecompat.errors import CaffeError, LayerError
 from caffecompat.layers.memory_data import MemoryData
-from tests.layers.advice import Case, Fix, check_advice, run_alone
+from tests.layers.refusals.advice import Case, Fix, check_advice, run_alone
 from tests.net.nets import net
 
 IMAGE = (2, 3, 6, 6)
