@@ -18,7 +18,7 @@ from caffecompat.reporting.glog import LOGGER
 from tests import parity_report
 from tests.recorded.cases import parameters, report
 from tests.recorded.location import VARIABLE, RecordedCases, recorded_cases
-from tests.solver.caffe_log import Lines
+from tests.solver.log.caffe_log import Lines
 
 # Else torch's compiler starts processes that import torch, for a handful of kernels.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")

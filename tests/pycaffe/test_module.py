@@ -15,7 +15,7 @@ from caffecompat import CaffeError
 from caffecompat import pycaffe as caffe
 from caffecompat.pycaffe import mode
 from caffecompat.reporting.glog import LOGGER
-from tests.solver.caffe_log import Lines
+from tests.solver.log.caffe_log import Lines
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ import pytest
 from caffecompat import pycaffe as caffe
 from caffecompat.pycaffe import mode
 from tests.pycaffe.definitions import CLASSIFIER, DEPLOY, built
-from tests.solver.caffe_log import Lines
+from tests.solver.log.caffe_log import Lines
 
 
 def test_constructor_forms(tmp_path: Path, lines: Lines) -> None:

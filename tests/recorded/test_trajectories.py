@@ -12,7 +12,7 @@ from caffecompat.solver import Solver
 from tests.recorded.cases import Case
 from tests.recorded.tolerances import assert_near
 from tests.recorded.trajectories import Trajectory, quiet_solver
-from tests.solver.caffe_log import Lines, assert_same_events
+from tests.solver.log.caffe_log import Lines, assert_same_events
 
 
 @pytest.mark.recorded_cases("trajectories")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.solver.distributed.rank_processes import RankProcesses
-from tests.solver.played_back import play_back
+from tests.solver.passes.played_back import play_back
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from caffecompat.solver import Solver
 from caffecompat.solver.diagnostics.label_check import check_labels
 from caffecompat.solver.estimate.forecast import _divisors
 from caffecompat.solver.snapshots.snapshot_files import SnapshotFiles
-from tests.solver.caffe_log import Lines
+from tests.solver.log.caffe_log import Lines
 from tests.solver.small import write_training
 
 

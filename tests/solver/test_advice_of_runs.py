@@ -20,8 +20,8 @@ from caffecompat.layers.inner_product import InnerProduct
 from caffecompat.proto import schema
 from caffecompat.solver import Solver
 from tests.data.databases import write_records
-from tests.solver.caffe_log import Lines
 from tests.solver.estimate.plain_run import little_memory, write_plain
+from tests.solver.log.caffe_log import Lines
 from tests.solver.small import write_training
 
 LINEAR = """

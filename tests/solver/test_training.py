@@ -19,7 +19,7 @@ from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver import Action, Solver
 from caffecompat.solver.tester import is_test_due, scheduled_tests
 from tests.places import COPIES
-from tests.solver.caffe_log import Lines, parse
+from tests.solver.log.caffe_log import Lines, parse
 from tests.solver.small import write_training
 
 

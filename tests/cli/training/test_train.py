@@ -16,7 +16,7 @@ from caffecompat.net import Net
 from caffecompat.solver import Solver
 from caffecompat.solver.setup.device_choice import checked_device, flagged_device, flagged_devices
 from tests.places import COPIES
-from tests.solver.caffe_log import PREFIX, assert_same_events
+from tests.solver.log.caffe_log import PREFIX, assert_same_events
 from tests.solver.small import write_training
 
 needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from tests.layers.strategies import (
-    Bottom,
-    Draw,
-    Example,
-    axis_of,
-    example_of,
-    extents,
-    fields,
-)
+from tests.layers.strategies import Bottom, Draw, Example, axis_of, example_of, extents, fields
 
 
 @example_of("Slice")

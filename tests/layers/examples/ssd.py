@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from tests.layers.strategies import (
-    Bottom,
-    Draw,
-    Example,
-    example_of,
-    extents,
-    fields,
-    plane,
-)
+from tests.layers.strategies import Bottom, Draw, Example, example_of, extents, fields, plane
 
 
 @example_of("Permute")

@@ -20,7 +20,7 @@ from caffecompat.net.kernels.choice import TORCH_OPERATORS, Kernels
 from caffecompat.proto.text.parser import parse_text
 from tests.net.execution.small_nets import convolution, layer, net_of, pass_of, pooling
 from tests.net.kernels.devices import INTERPRETED, mend_interpreter
-from tests.solver.caffe_log import Lines
+from tests.solver.log.caffe_log import Lines
 
 # A column of the paper in small: planes of odd extents, pooled with cut windows.
 COLUMN = (

@@ -14,7 +14,7 @@ from caffecompat.cli.main import main
 from caffecompat.errors import SolverError
 from caffecompat.solver import Solver
 from caffecompat.solver.diagnostics.nonfinite import NotFinite
-from tests.solver.caffe_log import Lines
+from tests.solver.log.caffe_log import Lines
 from tests.solver.small import write_training
 
 

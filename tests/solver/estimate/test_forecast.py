@@ -19,8 +19,8 @@ from caffecompat.reporting.units import format_memory as size
 from caffecompat.solver import Solver
 from caffecompat.solver.estimate.memory import footprint
 from caffecompat.solver.setup.compute import ComputeOptions
-from tests.solver.caffe_log import Lines
 from tests.solver.estimate.plain_run import little_memory, write_plain
+from tests.solver.log.caffe_log import Lines
 from tests.solver.peak_memory import PeakMemory
 from tests.solver.small import write_training
 

@@ -13,7 +13,7 @@ from caffecompat.proto.text.parser import parse_text
 from caffecompat.solver import Solver
 from caffecompat.solver.optim.policies.plateau import Plateau
 from caffecompat.weights import SolverState, read_state, write_state
-from tests.solver.caffe_log import Lines, parse
+from tests.solver.log.caffe_log import Lines, parse
 from tests.solver.small import write_training
 
 TRAINING = """

@@ -17,7 +17,7 @@ from caffecompat.solver.snapshots.resume import remove_unfinished
 from caffecompat.weights import load_weights, read_state, save_weights, write_state
 from tests.places import REPOSITORY
 from tests.programs import run_program
-from tests.solver.caffe_log import Lines
+from tests.solver.log.caffe_log import Lines
 from tests.solver.small import write_training
 
 

@@ -16,8 +16,8 @@ from caffecompat.solver.snapshots.snapshot_files import find_learned_net, snapsh
 from caffecompat.weights import LayerWeights, SolverState, Weights, load_weights, read_state
 from tests.places import REPOSITORY
 from tests.programs import run_program
-from tests.solver.killed_training import newest_state
 from tests.solver.small import write_training
+from tests.solver.snapshots.killed_training import newest_state
 
 PLAIN = """
 net: "{folder}/net.prototxt" base_lr: 0.05 lr_policy: "fixed" momentum: 0.9 random_seed: 4

@@ -11,7 +11,7 @@ import pytest
 from caffecompat.errors import CaffeError
 from caffecompat.solver import Solver
 from tests.solver import small
-from tests.solver.caffe_log import Lines
+from tests.solver.log.caffe_log import Lines
 from tests.solver.small import SOLVER, write_training
 
 POLICY = 'lr_policy: "multistep" gamma: 0.5 stepvalue: 3 stepvalue: 9'

@@ -17,7 +17,7 @@ from caffecompat.cli.main import main
 from caffecompat.net.execution.gpu.cuda_graph import CapturedPass, NotCapturable
 from caffecompat.solver import Solver, played_passes
 from caffecompat.solver.setup.compute import ComputeOptions
-from tests.solver.played_back import ONE_PASS
+from tests.solver.passes.played_back import ONE_PASS
 from tests.solver.small import write_training
 
 REMEDY = "; train with --no-cuda-graph (cuda_graph=False)"

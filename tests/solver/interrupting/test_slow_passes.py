@@ -20,7 +20,7 @@ from caffecompat.reporting.glog import LOGGER
 from caffecompat.reporting.units import duration
 from caffecompat.solver import Action, Solver
 from caffecompat.solver.reporters.remaining_time import RemainingTime
-from tests.solver.caffe_log import Lines
+from tests.solver.log.caffe_log import Lines
 from tests.solver.small import write_training
 
 

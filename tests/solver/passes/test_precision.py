@@ -24,7 +24,7 @@ from caffecompat.solver import Solver
 from caffecompat.solver.optim.grad_scaler import GradScaler
 from caffecompat.solver.setup.compute import ComputeOptions
 from caffecompat.weights import load_weights, read_state
-from tests.solver.caffe_log import Lines
+from tests.solver.log.caffe_log import Lines
 from tests.solver.small import SOLVER, write_training
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -19,7 +19,7 @@ from caffecompat.reporting.glog import LOGGER, GlogFormatter, log_to_stderr, num
 from caffecompat.solver import Solver
 from tests.places import COPIES
 from tests.recorded.tally import Tally
-from tests.solver.caffe_log import PREFIX, Lines, assert_same_events, parse
+from tests.solver.log.caffe_log import PREFIX, Lines, assert_same_events, parse
 from tests.solver.small import write_training
 
 

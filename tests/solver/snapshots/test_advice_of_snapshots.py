@@ -18,7 +18,7 @@ from caffecompat.solver import Solver
 from caffecompat.solver.snapshots.resume import remove_unfinished
 from caffecompat.solver.snapshots.snapshot_files import SnapshotFiles
 from caffecompat.weights import read_state, write_state
-from tests.solver.caffe_log import Lines
+from tests.solver.log.caffe_log import Lines
 from tests.solver.small import SOLVER, write_training
 from tests.solver.snapshots.held_lock import hold
 

@@ -18,8 +18,8 @@ from caffecompat.net.kernels.self_check import WorkingKernels
 from caffecompat.solver import Solver, played_passes
 from caffecompat.solver.setup import compute
 from caffecompat.solver.setup.compute import ComputeOptions
-from tests.solver.caffe_log import Lines
-from tests.solver.played_back import PlayedOnCPU
+from tests.solver.log.caffe_log import Lines
+from tests.solver.passes.played_back import PlayedOnCPU
 from tests.solver.small import NET, SOLVER, write_training
 
 # The small net with a pooling, and without the normalisation between convolution and ReLU.

@@ -13,8 +13,8 @@ from caffecompat.errors import DataError, SolverError
 from caffecompat.solver import Solver
 from caffecompat.solver.diagnostics.nonfinite import NotFinite
 from caffecompat.solver.signals import Action
-from tests.solver.caffe_log import Lines
-from tests.solver.played_back import ONE_PASS, learned, statistics, trained
+from tests.solver.log.caffe_log import Lines
+from tests.solver.passes.played_back import ONE_PASS, learned, statistics, trained
 from tests.solver.small import write_training
 
 

@@ -12,7 +12,7 @@ import torch
 
 import caffecompat.pycaffe as caffe
 from caffecompat.solver import Solver
-from tests.solver.interrupts import Interrupts
+from tests.solver.interrupting.interrupts import Interrupts
 from tests.solver.small import SOLVER, write_training
 
 # What a pass changes: statistics, a recurrent state, the number of the pass for Dropout.

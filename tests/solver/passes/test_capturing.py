@@ -17,8 +17,8 @@ from caffecompat.net.kernels.choice import Kernels
 from caffecompat.net.kernels.launching import launching
 from caffecompat.solver import Callback, Solver, played_passes
 from caffecompat.solver.setup.compute import ComputeOptions
-from tests.solver.caffe_log import Lines
-from tests.solver.played_back import (
+from tests.solver.log.caffe_log import Lines
+from tests.solver.passes.played_back import (
     ONE_PASS,
     PlayedOnCPU,
     check_same,

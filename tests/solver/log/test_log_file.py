@@ -17,7 +17,7 @@ from caffecompat.reporting.log_file import LogFile, kept_log, log_path
 from caffecompat.solver import Solver
 from caffecompat.solver.reporters.progress_bar import fitting
 from caffecompat.solver.reporters.tensorboard import tensorboard
-from tests.solver.caffe_log import PREFIX, Lines, parse
+from tests.solver.log.caffe_log import PREFIX, Lines, parse
 from tests.solver.small import write_training
 
 
