@@ -18,8 +18,8 @@ from caffecompat.export.passes.fully_convolutional import fully_convolutional
 from caffecompat.weights import load_weights, write_mean
 from caffecompat.weights.array_names import NamedArrays
 from tests.commands import Run, refused, verb_runner
+from tests.export.layouts.torchvision_nets import PAIRS_BY_NAME
 from tests.export.models import model_of
-from tests.export.torchvision_nets import PAIRS_BY_NAME
 
 DATA = 'layer { name: "data" type: "Input" top: "data" input_param { shape { %s } } }\n'
 COLOUR, GRAY = (DATA % f"dim: 1 dim: {channels} dim: 8 dim: 6" for channels in (3, 1))

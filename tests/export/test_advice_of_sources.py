@@ -16,7 +16,7 @@ from caffecompat.errors import ExportError
 from caffecompat.export import from_torch
 from caffecompat.weights import save_weights
 from tests.export.models import model_of
-from tests.export.verified_model import TEXT, with_onnx
+from tests.export.verify.verified_model import TEXT, with_onnx
 
 ACTIVE = "dropout is active; export the module after .eval(), and give F.dropout training=self"
 EMPTY = (

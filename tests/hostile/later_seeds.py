@@ -15,7 +15,7 @@ from caffecompat.evaluate.classification import posteriors
 from caffecompat.evaluate.features.feature_file import FeatureSet, save_features
 from caffecompat.net import Net
 from caffecompat.weights import save_weights
-from tests.export.mat_7_3 import save_mat
+from tests.export.matconvnet.mat_7_3 import save_mat
 
 NET = """name: "net"
 layer { name: "data" type: "Input" top: "data"

@@ -12,7 +12,7 @@ from caffecompat.export.engines.base import EngineOptions, open_engine
 from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.weights import save_weights
 from tests.export.models import model_of
-from tests.export.other_opencv import FAKE_OPENCV_4, other_python
+from tests.export.verify.other_opencv import FAKE_OPENCV_4, other_python
 
 TEXT = """
 layer { name: "data" type: "Input" top: "data" input_param {

@@ -16,7 +16,12 @@ from caffecompat.export.torchvision.match import all_operations, find_architectu
 from caffecompat.export.torchvision.net_operations import net_operations
 from caffecompat.net.definition import read_definition
 from caffecompat.weights import load_weights, save_weights
-from tests.export.torchvision_nets import PAIRS_BY_NAME, NetText, googlenet_text, resnet_text
+from tests.export.layouts.torchvision_nets import (
+    PAIRS_BY_NAME,
+    NetText,
+    googlenet_text,
+    resnet_text,
+)
 
 QUICK = ("vgg11", "vgg16_bn", "alexnet", "squeezenet1_0", "resnet18", "resnet50", "googlenet")
 

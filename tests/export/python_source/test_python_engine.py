@@ -13,7 +13,7 @@ from caffecompat.export.targets.python_source import PythonSource
 from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.proto.files import write_text
 from tests.export.models import model_of
-from tests.export.source_net import NET
+from tests.export.python_source.source_net import NET
 
 RAN = "open({!r}, 'w').close()\n"
 

@@ -15,7 +15,7 @@ from caffecompat.cli.main import main
 from caffecompat.errors import CaffeError, FormatError
 from caffecompat.export.matconvnet.mat_file import read_mat
 from caffecompat.export.source import read_source
-from tests.export.mat_7_3 import StructArray, finish, marked, put, save_mat
+from tests.export.matconvnet.mat_7_3 import StructArray, finish, marked, put, save_mat
 from tests.sentences import assert_one_sentence
 
 RANDOM = np.random.default_rng(0)

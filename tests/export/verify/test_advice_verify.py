@@ -15,7 +15,7 @@ from caffecompat.export.engines.base import EngineOptions, open_engine
 from caffecompat.export.opencv import process
 from tests.commands import Run, outcome, refused
 from tests.export.models import random_inputs
-from tests.export.other_opencv import FAKE_OPENCV_4, other_python
+from tests.export.verify.other_opencv import FAKE_OPENCV_4, other_python
 from tests.places import REPOSITORY
 
 TEXT = """

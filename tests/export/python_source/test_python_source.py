@@ -16,7 +16,7 @@ from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.weights import save_weights
 from tests.export.layer_cases import CASES, FORK_CASES, sentence
 from tests.export.models import assert_close, expected_outputs, layer_net, model_of, random_inputs
-from tests.export.source_net import NET
+from tests.export.python_source.source_net import NET
 
 HOSTILE = [
     "x = __import__('os').system('false')",

@@ -32,7 +32,7 @@ from caffecompat.export.verify.verification import (
 from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.weights import save_weights
 from tests.export.models import layer_net, model_of, random_inputs
-from tests.export.verified_model import TEXT, with_onnx
+from tests.export.verify.verified_model import TEXT, with_onnx
 
 
 @pytest.fixture
