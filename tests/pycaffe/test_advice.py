@@ -217,7 +217,7 @@ def test_a_field_of_other_messages(tmp_path: Path) -> None:
 
 
 def test_another_caffe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call in a script; tests/pycaffe/test_running.py does the flag."""
+    """The call in a script; tests/pycaffe/running/test_running.py does the flag."""
     for name in [name for name in sys.modules if name.split(".")[0] == "caffe"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))

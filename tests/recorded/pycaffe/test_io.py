@@ -1,7 +1,7 @@
 """``caffe.io`` against the values of pycaffe of BVLC Caffe 1.0 with scikit-image 0.19.
 
 Resizing in scikit-image 0.14 and older differs where an image shrinks: it does not smooth. 0.26
-gives the same as 0.19 (tests/pycaffe/test_io.py).
+gives the same as 0.19 (tests/pycaffe/images/test_io.py).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from caffecompat.pycaffe.running import python2
-from tests.pycaffe.executed_code import ran
+from tests.pycaffe.running.executed_code import ran
 
 # A line that Python 3 cannot parse, what to write, the line so written, and `result` after it.
 SYNTAX = [

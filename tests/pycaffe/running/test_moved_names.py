@@ -15,7 +15,7 @@ import pytest
 
 from caffecompat.pycaffe.running import moved_names, python2
 from tests.places import REPOSITORY
-from tests.pycaffe.executed_code import ran
+from tests.pycaffe.running.executed_code import ran
 
 # What the words of a remedy mean where they are no name.
 IN_WORDS = {
