@@ -30,8 +30,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.hostile import fuzz, fuzz_worker
-from tests.hostile.readers import READERS
+from tests.hostile.fuzzing import fuzz, fuzz_worker
+from tests.hostile.fuzzing.readers import READERS
 
 
 def main() -> int:
@@ -161,8 +161,8 @@ def _one(name: str, number: int, keep: Path | None) -> int:
 def _trace(name: str, number: int) -> None:
     import tempfile
 
-    from tests.hostile.readers import asks_for, first_path, make_input
-    from tests.hostile.seeds import make_seeds
+    from tests.hostile.fuzzing.readers import asks_for, first_path, make_input
+    from tests.hostile.fuzzing.seeds import make_seeds
 
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "seeds").mkdir()

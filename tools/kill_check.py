@@ -44,7 +44,7 @@ import torch
 
 from caffecompat.cli.main import main as caffecompat_main
 from caffecompat.data.backends.database import open_database
-from tests.hostile.forking import load_package
+from tests.hostile.fuzzing.forking import load_package
 from tools.kill_check_jobs import INPUTS, JOBS, Job, make_inputs
 
 # Unfinished files.

@@ -25,7 +25,7 @@ from caffecompat.data.sources.image_lists.image_list import read_list
 from caffecompat.data.sources.objects.windows import place_window, read_windows
 from caffecompat.errors import CaffeError, DataError, FileProblem, FormatError
 from tests.data.databases import encoded_datum
-from tests.hostile.database_mutations import images
+from tests.hostile.fuzzing.database_mutations import images
 from tests.layers.messages import message
 from tests.sentences import assert_one_sentence
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.hostile.mutations import (
+from tests.hostile.fuzzing.mutations import (
     BINARY_MOVES,
     IN_PLACE_MOVES,
     TEXT_MOVES,

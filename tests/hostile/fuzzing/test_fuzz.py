@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.mutations import SEED
-from tests.hostile.readers import READERS, first_path, make_input
-from tests.hostile.seeds import Seeds, make_seeds
+from tests.hostile.fuzzing.mutations import SEED
+from tests.hostile.fuzzing.readers import READERS, first_path, make_input
+from tests.hostile.fuzzing.seeds import Seeds, make_seeds
 from tests.programs import run_program
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 COUNT = int(os.environ.get("CAFFECOMPAT_FUZZ", "2000"))
 SECONDS = 300 + COUNT // 10
 
@@ -78,8 +78,8 @@ import json, os, signal, sys, time
 from dataclasses import replace
 from caffecompat.errors import CaffeError
 from tests.hostile import fuzz, fuzz_worker
-from tests.hostile.fuzz_worker import Task
-from tests.hostile.readers import READERS
+from tests.hostile.fuzzing.fuzz_worker import Task
+from tests.hostile.fuzzing.readers import READERS
 
 fuzz.SECONDS, fuzz.WAITING = 2, 20
 # Little of it: on a busy machine a gigabyte takes longer to fill than those seconds.

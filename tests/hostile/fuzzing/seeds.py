@@ -23,7 +23,7 @@ from caffecompat.weights import (
     write_mean,
     write_state,
 )
-from tests.hostile.later_seeds import later_files
+from tests.hostile.fuzzing.later_seeds import later_files
 from tests.places import COPIES, REPOSITORY
 
 WEIGHTS = COPIES / "files"

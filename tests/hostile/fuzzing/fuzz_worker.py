@@ -1,4 +1,4 @@
-"""The child process of tests/hostile/fuzz.py, which gives a reader its inputs one by one."""
+"""The child process of tests/hostile/fuzzing/fuzz.py, which gives a reader its inputs one by one."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from caffecompat.errors import CaffeError
-from tests.hostile.readers import READERS, Ask, asks_for, first_path, make_input
-from tests.hostile.seeds import Files, Seeds
+from tests.hostile.fuzzing.readers import READERS, Ask, asks_for, first_path, make_input
+from tests.hostile.fuzzing.seeds import Files, Seeds
 
 MEMORY = 1 << 30
 # Beyond this allocations fail, so that a fault cannot take the machine with it.

@@ -26,8 +26,8 @@ from pathlib import Path
 import cv2
 import torch
 
-from tests.hostile.forking import load_package
-from tests.hostile.fuzz_worker import (
+from tests.hostile.fuzzing.forking import load_package
+from tests.hostile.fuzzing.fuzz_worker import (
     CRASH,
     FLOOD,
     HANG,
@@ -39,8 +39,8 @@ from tests.hostile.fuzz_worker import (
     prepare,
     write_files,
 )
-from tests.hostile.readers import make_input
-from tests.hostile.seeds import Seeds, make_seeds
+from tests.hostile.fuzzing.readers import make_input
+from tests.hostile.fuzzing.seeds import Seeds, make_seeds
 
 # Of the processor, so that a busy machine makes no findings; and of waiting for something else than
 # the processor.

@@ -13,8 +13,8 @@ import numpy as np
 
 from caffecompat.errors import DataError
 from caffecompat.weights import read_mean
-from tests.hostile import later_readers
-from tests.hostile.asks import (
+from tests.hostile.fuzzing import later_readers
+from tests.hostile.fuzzing.asks import (
     all_values,
     binary_net,
     datum,
@@ -31,7 +31,7 @@ from tests.hostile.asks import (
     upgraded_binary,
     window_samples,
 )
-from tests.hostile.mutations import (
+from tests.hostile.fuzzing.mutations import (
     BINARY_MOVES,
     IN_PLACE_MOVES,
     TEXT_MOVES,
@@ -41,8 +41,8 @@ from tests.hostile.mutations import (
     reframed,
     repacked,
 )
-from tests.hostile.seeds import Files, Seeds
-from tests.hostile.structures import IMAGE_MOVES, LMDB_MOVES, damaged_folder, odd_hdf5
+from tests.hostile.fuzzing.seeds import Files, Seeds
+from tests.hostile.fuzzing.structures import IMAGE_MOVES, LMDB_MOVES, damaged_folder, odd_hdf5
 
 # One input in so many goes through the command line too.
 _COMMAND_EVERY = 32

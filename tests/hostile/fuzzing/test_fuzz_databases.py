@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.fuzz_databases import TRIALS
-from tests.hostile.mutations import SEED
+from tests.hostile.fuzzing.fuzz_databases import TRIALS
+from tests.hostile.fuzzing.mutations import SEED
 from tests.programs import run_program
 
 COUNT = int(os.environ.get("CAFFECOMPAT_FUZZ", "250"))
@@ -24,7 +24,7 @@ def test_damaged_input_is_only_ever_refused(kind: str, tmp_path: Path) -> None:
     if kind == "leveldb-writer":
         pytest.importorskip("plyvel", reason="plyvel (extra leveldb) is not installed")
     status = tmp_path / "seed"
-    command = ["-m", "tests.hostile.fuzz_databases", kind]
+    command = ["-m", "tests.hostile.fuzzing.fuzz_databases", kind]
     words = ["--seed", str(SEED), "--count", str(COUNT), "--status", str(status)]
     result = run_program([*command, *words], timeout=2 * SECONDS)
     code, output = result.returncode, result.stdout + result.stderr

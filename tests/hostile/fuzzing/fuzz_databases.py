@@ -3,7 +3,7 @@
 Run by ``test_fuzz_databases.py`` in a process of its own, so that a signal or a hang is seen; or
 by hand::
 
-    python -m tests.hostile.fuzz_databases lmdb --seed 0 --count 50000
+    python -m tests.hostile.fuzzing.fuzz_databases lmdb --seed 0 --count 50000
 
 Every seed is one input. Anything but a CaffeError of one sentence ends the run with the seed on
 the last line; the file ``--status`` always holds the seed that is being tried.
@@ -38,7 +38,12 @@ from caffecompat.data.sources.objects.windows import place_window, read_windows
 from caffecompat.errors import CaffeError
 from caffecompat.proto import schema
 from tests.data.databases import datum, encoded_datum
-from tests.hostile.database_mutations import damaged_bytes, damaged_pages, images, lmdb_files
+from tests.hostile.fuzzing.database_mutations import (
+    damaged_bytes,
+    damaged_pages,
+    images,
+    lmdb_files,
+)
 from tests.places import COPIES
 
 RECORDED = COPIES / "data" / "db"
