@@ -1,4 +1,4 @@
-"""The child process of tests/hostile/fuzzing/fuzz.py, which gives a reader its inputs one by one."""
+"""The child process of fuzz.py beside it, which gives a reader its inputs one by one."""
 
 from __future__ import annotations
 
