@@ -26,7 +26,7 @@ from caffecompat.data.unfinished_output import new_folder
 from caffecompat.errors import DataError, FileProblem
 from tests.data.databases import datum, write_records
 from tests.data.interrupted_writing import RECORDS, Break, begin, keys
-from tests.full_disk import small_disk
+from tests.files.full_disk import small_disk
 from tests.sentences import assert_one_sentence
 
 

@@ -23,7 +23,7 @@ from caffecompat.weights import (
     write_mean,
     write_state,
 )
-from tests.full_disk import small_disk
+from tests.files.full_disk import small_disk
 
 LARGEST = 200_000
 ARRAY = np.arange(250_000, dtype=np.float32).reshape(500, 500)

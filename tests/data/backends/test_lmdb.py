@@ -21,7 +21,7 @@ from caffecompat.data.backends.lmdb_check import check_file
 from caffecompat.data.backends.lmdb_pages import Child, LmdbFile
 from caffecompat.errors import DataError, FileProblem, FormatError
 from tests.data.backends.lmdb_files import PAGE, branches_and_leaves, edit, everything, made
-from tests.full_disk import small_disk
+from tests.files.full_disk import small_disk
 from tests.sentences import assert_one_sentence
 
 

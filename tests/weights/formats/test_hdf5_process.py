@@ -18,7 +18,7 @@ from caffecompat.weights.hdf5_input.contents import SLAB, slabs
 from caffecompat.weights.hdf5_input.hdf5_file import open_hdf5
 from caffecompat.weights.hdf5_input.process import HDF5Process, ProcessDied
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 # Says that it is ready, and dies over the first file.
 DYING = """
 import os, signal, sys

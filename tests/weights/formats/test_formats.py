@@ -67,7 +67,7 @@ def test_cut_files_are_only_ever_caffe_errors(
     for length in range(1, len(data), 1 + len(data) // 40):
         path.write_bytes(data[:length])
         if suffix == ".caffemodel":
-            continue  # every length is tried in test_caffemodel
+            continue  # every length is tried in test_caffemodel.py
         with pytest.raises(FormatError):
             load_weights(path)
 
@@ -241,7 +241,7 @@ def test_nothing_heavy_is_imported_for_caffemodels(tmp_path: Path) -> None:
         "load_weights('x.caffemodel');"
         "print(sorted({'torch', 'h5py', 'google.protobuf'} & set(sys.modules)))"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,
