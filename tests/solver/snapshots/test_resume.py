@@ -262,7 +262,7 @@ def test_killed_at_any_moment_and_resumed(tmp_path: Path) -> None:
         plateau_winsize: 8 plateau_metric: "accuracy" plateau_drops: 3 test_iter: 2
         test_interval: 4 momentum: 0.9 iter_size: 2 random_seed: 4 """
     path = write_training(tmp_path / "run", "", text + settings)
-    script = REPOSITORY / "tests" / "solver" / "killed_training.py"
+    script = REPOSITORY / "tests" / "solver" / "snapshots" / "killed_training.py"
     done = run_program([str(script), str(path), "12", "3", "any"], timeout=200)
     assert done.returncode == 0, done.stderr
     message = read_solver(path)

@@ -255,7 +255,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     """Every state that a killed training left restores, and the last goes on as undisturbed."""
     text = PLAIN + 'max_iter: 100000 snapshot: 1 snapshot_prefix: "{folder}/snap"'
     path = write_training(tmp_path / "run", "", text)
-    script = REPOSITORY / "tests" / "solver" / "killed_training.py"
+    script = REPOSITORY / "tests" / "solver" / "snapshots" / "killed_training.py"
     done = run_program([str(script), str(path), "25", "6"], timeout=120)
     assert done.returncode == 0, done.stderr
     # Not those that a kill caught before they had their names.
