@@ -25,6 +25,10 @@ _HEAD_BYTES = 1 << 16
 _IMPORTS_CAFFE = re.compile(
     rb"(?m)^[ \t]*(>>>\s*)?(import|from)\s+caffe\b|^[ \t]*import\s.*\bcaffe\b"
 )
+# Of scripts that give Caffe models to other programs: OpenCV, TensorRT, coremltools.
+_GIVES_MODELS = re.compile(
+    rb"\breadNetFromCaffe\b|\bCaffeParser\b|converters\.caffe\b|\.caffemodel\b"
+)
 _IMPORTS = re.compile(rb"(?m)^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import\b|import[ \t]+([\w., \t]+))")
 _RUNS_CAFFE = re.compile(rb"\bcaffe(\.bin|\.exe)?\s+(train|test|time|device_query)\b")
 
@@ -139,7 +143,7 @@ def _kind_of(path: Path, named: bool, max_bytes: int | None) -> str | None:
         if name.endswith(_WEIGHTS):
             return WEIGHTS
         if name.endswith(".py"):
-            return SCRIPT if named or _IMPORTS_CAFFE.search(read_input(path, limit)) else None
+            return SCRIPT if named or _uses_caffe(read_input(path, limit)) else None
         if name.endswith(".ipynb"):
             return NOTEBOOK if b"caffe" in read_input(path, limit) else None
         if name.endswith((".sh", ".bat", ".bash")):
@@ -149,6 +153,10 @@ def _kind_of(path: Path, named: bool, max_bytes: int | None) -> str | None:
     except CaffeError:
         return None
     return None
+
+
+def _uses_caffe(script: bytes) -> bool:
+    return bool(_IMPORTS_CAFFE.search(script) or _GIVES_MODELS.search(script))
 
 
 def _head(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """The names of pycaffe's compiled module."""
 
+from caffecompat.proto import schema
 from caffecompat.pycaffe.blob import Blob, BlobVec
 from caffecompat.pycaffe.mode import (
     set_device,
@@ -26,9 +27,14 @@ from caffecompat.pycaffe.solvers.solver import (
     Solver,
     get_solver,
 )
+from caffecompat.pycaffe.solver_parameter import SolverParameter
 from caffecompat.pycaffe.timer import Timer
 
 __version__ = "1.0.0"
+
+# Boost's names for the sequences of pycaffe, which scripts import: here all are lists.
+BoolVec = DtypeVec = IntVec = LayerVec = NetVec = RawBlobVec = StringVec = list
+LayerParameter = schema.message_class("LayerParameter")
 
 __all__ = [
     "NCCL",
@@ -37,12 +43,21 @@ __all__ = [
     "AdamSolver",
     "Blob",
     "BlobVec",
+    "BoolVec",
+    "DtypeVec",
+    "IntVec",
     "Layer",
+    "LayerParameter",
+    "LayerVec",
     "NesterovSolver",
     "Net",
+    "NetVec",
     "RMSPropSolver",
+    "RawBlobVec",
     "SGDSolver",
     "Solver",
+    "SolverParameter",
+    "StringVec",
     "Timer",
     "get_solver",
     "has_nccl",

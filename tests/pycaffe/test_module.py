@@ -113,3 +113,13 @@ def test_layer_types_are_those_of_definitions() -> None:
     assert "BN" in types  # which several forks define
     assert all("(" not in name for name in types)
     assert types == sorted(set(types))
+
+
+def test_names_of_the_compiled_module() -> None:
+    """Python layers import them, as those of triplet losses do."""
+    names = "BoolVec DtypeVec IntVec LayerParameter LayerVec NetVec RawBlobVec SolverParameter"
+    compiled = caffe._caffe
+    assert {*names.split(), "StringVec"} <= set(compiled.__all__)
+    message = compiled.LayerParameter(name="a", type="ReLU")
+    assert type(message) is caffe.proto.caffe_pb2.LayerParameter
+    assert isinstance(["a"], compiled.StringVec)

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Iterator
 from typing import TypeGuard
 
+from caffecompat.pycaffe.running.removed_importers import IMPORTERS, READ_NET, reads_caffemodel
+
 _ABSTRACT = (
     "Callable",
     "Iterable",
@@ -103,6 +105,13 @@ def moved_uses(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.func.end_lineno or node.lineno, NO_TOSTRING
         if isinstance(node, ast.Attribute) and (hint := hint_for(_full_name(node, aliases))):
             yield node.lineno, hint
+        if isinstance(node, ast.Call) and _reads_caffemodel(node, _full_name(node.func, aliases)):
+            yield node.lineno, READ_NET
+
+
+def _reads_caffemodel(call: ast.Call, name: str) -> bool:
+    """Whether OpenCV's readNet is called with a caffemodel, which this OpenCV does not read."""
+    return reads_caffemodel(call, name) and not _exists("cv2.dnn.readNetFromCaffe")
 
 
 def _calls_tostring(node: ast.AST) -> TypeGuard[ast.Call]:
@@ -127,10 +136,11 @@ def _full_name(node: ast.expr, aliases: dict[str, str]) -> str:
 
 def hint_for(name: str) -> str | None:
     """What to write for a name that its module does not have any more; None for other names."""
-    if name not in MOVED or _exists(name):
+    remedy = MOVED.get(name) or IMPORTERS.get(name)
+    if remedy is None or _exists(name):
         return None
     module, _, last = name.rpartition(".")
-    return f"{module} has no {last} any more: write {MOVED[name]}"
+    return f"{module} has no {last} any more: write {remedy}"
 
 
 def _exists(name: str) -> bool:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import TypeGuard
 
-from caffecompat.pycaffe.running import moved_names
+from caffecompat.pycaffe.running import moved_names, removed_importers
 
 # Regular expression of a line that Python 3 cannot parse -> what to write.
 _SYNTAX = (
@@ -151,6 +151,8 @@ def _runtime_hint(error: BaseException) -> str | None:
         return _type_hint(str(error))
     if re.search(r"Can't parse '\w+'\. Sequence item with index \d has a wrong type", str(error)):
         return "OpenCV takes whole numbers as coordinates: write int(...)"
+    if removed_importers.OPENCV_SAYS in str(error):
+        return removed_importers.READ_NET
     return None
 
 
