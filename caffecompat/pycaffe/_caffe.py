@@ -27,7 +27,7 @@ from caffecompat.pycaffe.solvers.solver import (
     Solver,
     get_solver,
 )
-from caffecompat.pycaffe.solver_parameter import SolverParameter
+from caffecompat.pycaffe.solvers.solver_parameter import SolverParameter
 from caffecompat.pycaffe.timer import Timer
 
 __version__ = "1.0.0"

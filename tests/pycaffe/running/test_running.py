@@ -26,9 +26,9 @@ import sys, os
 import numpy as np
 import neighbour
 import caffe
-from caffe import layer
-import caffe.net as net_module
-assert caffe is sys.modules["caffe"] and net_module.Net is caffe.Net
+from caffe import coord_map
+import caffe.classifier as classifier_module
+assert caffe is sys.modules["caffe"] and classifier_module.Classifier is caffe.Classifier
 assert __name__ == "__main__" and os.path.basename(__file__) == "script.py"
 caffe.set_mode_gpu()
 net = caffe.Net("net.prototxt", caffe.TEST)
