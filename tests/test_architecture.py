@@ -25,6 +25,7 @@ PACKAGES = [
     "input_files",
     "output_files",
     "kept_memory",
+    "large_pages",
     "garbage_collection",
     "reporting",
     "proto",

@@ -21,6 +21,7 @@ from caffecompat.solver.diagnostics.nonfinite import NotFinite
 from caffecompat.solver.distributed.process_group import ProcessGroup
 from caffecompat.solver.estimate.forecast import batch_size
 from caffecompat.solver.intervals import is_due
+from caffecompat.solver.large_pages import LargePages
 from caffecompat.solver.optim.plateau_metric import PlateauMetric, find_metric
 from caffecompat.solver.reporters.remaining_time import time_reported
 from caffecompat.solver.scores import Scores
@@ -107,7 +108,7 @@ class Solver(TrainingState):
         super().__init__(prepared, options.on_nan == STOP, log)
         self.requested: Callable[[], Action] = _nothing
         self.tests_made, self.seconds_testing, self.rate = 0, 0.0, 0.0
-        self.callbacks: list[Callback] = []
+        self.callbacks: list[Callback] = [LargePages(log)] if options.large_pages else []
         self.stopped = False
         stored = None if prepared.state is None else prepared.state.random_seed
         self._build_nets(self._choose_seed(stored))

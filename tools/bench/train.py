@@ -11,6 +11,8 @@ torchvision-like VGG, channels last, autocast, fused SGD.
     graphed   the same with CUDA graphs, torch.compile(mode="reduce-overhead") (on CUDA)
     rate      the card's own rate of matrix products, and the share of it that a step reaches
               (three times the multiplications of a forward pass count; on CUDA)
+    pages     our step after its memory has moved to pages of 2 MB, beside before (on the CPU,
+              where a training does it after ten updates)
     lmdb      our step fed from an LMDB of JPEGs, beside our step from memory (on CUDA, or --lmdb)
 
 Both start from equal weights, those of torch's initialisation: where fewer values are zero, the
@@ -41,10 +43,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from caffecompat.kept_memory import keep_freed_memory
+from caffecompat.large_pages import collapse_memory
 from caffecompat.net.execution.gpu.tf32 import products_in_tf32
 from caffecompat.proto import schema
 from caffecompat.proto.files import read_net
 from caffecompat.solver import Solver
+from caffecompat.solver.large_pages import UPDATES
 from tools.bench.data import make_database
 from tools.bench.plain_vgg import CLASSES, COLUMNS, HALVES, Plain
 
@@ -52,7 +56,7 @@ Message = Any
 ROOT = Path(__file__).resolve().parents[2]
 # Rows and columns of the JPEGs, as prepared for training.
 JPEG_SIZE = (256, 341)
-MEASURES = ("step", "pass", "rate", "compiled", "graphed", "lmdb")
+MEASURES = ("step", "pass", "rate", "compiled", "graphed", "pages", "lmdb")
 # Options of solvers that are also arguments here.
 WAYS = ("cuda_graph", "fused", "kernels")
 
@@ -67,10 +71,12 @@ def main() -> int:
     labels = torch.randint(CLASSES, (arguments.batch,))
     results = Results(arguments, machine(device))
     solver = memory_solver(arguments, images, labels)
-    if set(arguments.measure) - {"lmdb"}:
+    if set(arguments.measure) - {"lmdb", "pages"}:
         plain = Plain(arguments, device, images, labels)
         plain.give_weights(solver)
         compare_with_plain(solver, plain, results, device)
+    if "pages" in arguments.measure:
+        compare_pages(solver, results, device)
     if "lmdb" in arguments.measure:
         compare_lmdb(solver, results, device)
     return 0
@@ -172,7 +178,8 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     on_gpu = arguments.device.startswith("cuda")
     if arguments.measure is None:
-        arguments.measure = list(MEASURES) if on_gpu else ["step", "pass"]
+        on_gpu_measures = [name for name in MEASURES if name != "pages"]
+        arguments.measure = on_gpu_measures if on_gpu else ["step", "pass"]
         arguments.measure += ["lmdb"] if arguments.lmdb and not on_gpu else []
     if arguments.size % 32 or not 32 <= arguments.size <= JPEG_SIZE[0]:
         parser.error(f"--size {arguments.size}: a multiple of 32 up to {JPEG_SIZE[0]}")
@@ -217,6 +224,7 @@ def make_solver(net: Message, arguments: argparse.Namespace, **options: Any) -> 
         precision=arguments.precision,
         channels_last=not arguments.blobs_first,
         compiled=arguments.compile,
+        large_pages=False,  # of the whole process, and so of the plain loop too
         **(options or {name: getattr(arguments, name) for name in WAYS}),
     )
 
@@ -314,6 +322,19 @@ def report_rate(solver: Solver, step: float, results: Results, device: torch.dev
         if built.layer is not None
     )
     results.add_rate(rate, 3 * 2 * products / step)
+
+
+def compare_pages(solver: Solver, results: Results, device: torch.device) -> None:
+    """Our step before and after the move, not in turns: memory cannot move back."""
+    arguments = results.arguments
+    rounds = range(arguments.rounds)
+    timed(solver.step, UPDATES, device)
+    small = statistics.median(timed(solver.step, arguments.steps, device) for _ in rounds)
+    started = time.perf_counter()
+    pages = collapse_memory()
+    print(f"# {pages} in {time.perf_counter() - started:.1f} s")
+    large = statistics.median(timed(solver.step, arguments.steps, device) for _ in rounds)
+    results.add("pages", large, small)
 
 
 def compare_lmdb(solver: Solver, results: Results, device: torch.device) -> None:

@@ -11,8 +11,8 @@ import torch
 
 from caffecompat.errors import CaffeError, ExportError, MissingExtra, NetError
 from caffecompat.graph import Version
-from caffecompat.inference.large_pages import collapse_parameters, large_pages
 from caffecompat.inference.timing import example_feeds, least_seconds
+from caffecompat.large_pages import collapse_parameters, large_pages
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import (
     InferenceOptions,

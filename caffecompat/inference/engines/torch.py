@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from caffecompat.inference.large_pages import collapse_parameters, large_pages
 from caffecompat.inference.timing import one_pass
 from caffecompat.inference.torch_graph.rewriting import rewritten
+from caffecompat.large_pages import collapse_parameters, large_pages
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import (
     InferenceOptions,

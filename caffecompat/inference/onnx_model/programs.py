@@ -15,7 +15,6 @@ from caffecompat.errors import ExportError, NetError
 from caffecompat.export.onnx_graph.rewriting.changes import Changes
 from caffecompat.graph import Version
 from caffecompat.inference.calibration import Agreement, calibration_batches
-from caffecompat.inference.large_pages import large_pages
 from caffecompat.inference.onnx_model.export import OnnxModel, onnx_model, reason_against
 from caffecompat.inference.onnx_model.parts import Run, reason_against_parts
 from caffecompat.inference.onnx_model.quantization import quantize, sums_in_32_bits
@@ -24,6 +23,7 @@ from caffecompat.inference.onnx_model.without_losses import (
     optimize_before,
 )
 from caffecompat.inference.timing import one_pass
+from caffecompat.large_pages import large_pages
 from caffecompat.net import Net
 from caffecompat.net.execution.inference import InferenceOptions, Optimization
 from caffecompat.net.fx_program import Program

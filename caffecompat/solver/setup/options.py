@@ -34,6 +34,8 @@ class SolverOptions(PassOptions):
             :class:`caffecompat.solver.setup.compute.PassOptions`.
         batch_per_device: each rank reads the whole ``batch_size``, as in Caffe, instead of its
             shard.
+        large_pages: on the CPU, move the memory of a large net to pages of 2 MB after ten updates;
+            see :mod:`caffecompat.large_pages`.
 
     Raises:
         SolverError: ``on_nan`` has another value.
@@ -52,6 +54,7 @@ class SolverOptions(PassOptions):
     dialect: str = ""
     max_bytes: int | None = None
     batch_per_device: bool = False
+    large_pages: bool = True
 
     def __post_init__(self) -> None:
         if self.on_nan not in ON_NAN:
@@ -81,3 +84,4 @@ class SolverKeywords(PassKeywords, total=False):
     dialect: str
     max_bytes: int | None
     batch_per_device: bool
+    large_pages: bool

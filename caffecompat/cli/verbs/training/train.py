@@ -150,6 +150,12 @@ def _add_speed_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="use torch's operators alone, not the Triton kernels",
     )
+    parser.add_argument(
+        "--no-large-pages",
+        dest="large_pages",
+        action="store_false",
+        help="leave the memory of a training on the CPU in pages of 4 KB",
+    )
 
 
 def _add_signal_arguments(parser: argparse.ArgumentParser) -> None:
@@ -311,6 +317,7 @@ def _solver(
         cuda_graph=arguments.cuda_graph,
         fused=arguments.fused,
         kernels=arguments.kernels,
+        large_pages=arguments.large_pages,
         process_group=process_group,
         batch_per_device=arguments.batch_per_gpu,
     )

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from caffecompat.inference import large_pages as module
-from caffecompat.inference.large_pages import (
+from caffecompat import large_pages as module
+from caffecompat.large_pages import (
     LARGE,
     LargePages,
     collapse,
@@ -18,6 +18,7 @@ from caffecompat.inference.large_pages import (
 )
 from tests.inference.engine_nets import assert_near, built, outputs
 from tests.inference.small_net import SMALL
+from tests.programs import run_program
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a call of Linux")
 
@@ -46,6 +47,31 @@ def block_of(count: int) -> mmap.mmap:
 
 def address_of(block: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(block))
+
+
+@LINUX
+def test_all_memory_moves() -> None:
+    """In a process of its own, since that of the tests is large."""
+    result = run_program(["-c", ALL])
+    assert result.returncode == 0, result.stderr
+    before, after = result.stdout.split()
+    assert int(before) > 0
+    assert int(after) in (0, int(before))
+
+
+# Prints the bytes of large pages that a filled array takes, and how many of them have moved.
+ALL = """
+import numpy as np
+from caffecompat import large_pages as module
+values = np.arange(1 << 23, dtype=np.uint64)
+first = values.ctypes.data
+whole = module._whole_pages([(first, first + values.nbytes)])
+moved = module.collapse_memory()
+assert np.array_equal(values, np.arange(1 << 23, dtype=np.uint64))
+in_all = module.LARGE * len(module._whole_pages(module._mappings()))
+print(module.LARGE * len(whole), moved.bytes and module.LARGE * len(whole))
+assert moved.bytes % module.LARGE == 0 and moved.bytes <= in_all
+"""
 
 
 @LINUX
