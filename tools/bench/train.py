@@ -12,7 +12,7 @@ torchvision-like VGG, channels last, autocast, fused SGD.
     rate      the card's own rate of matrix products, and the share of it that a step reaches
               (three times the multiplications of a forward pass count; on CUDA)
     pages     our step after its memory has moved to pages of 2 MB, beside before (on the CPU,
-              where a training does it after ten updates)
+              where a training does it after 50 updates)
     lmdb      our step fed from an LMDB of JPEGs, beside our step from memory (on CUDA, or --lmdb)
 
 Both start from equal weights, those of torch's initialisation: where fewer values are zero, the

@@ -34,7 +34,7 @@ class SolverOptions(PassOptions):
             :class:`caffecompat.solver.setup.compute.PassOptions`.
         batch_per_device: each rank reads the whole ``batch_size``, as in Caffe, instead of its
             shard.
-        large_pages: on the CPU, move the memory of a large net to pages of 2 MB after ten updates;
+        large_pages: on the CPU, move the memory of a large net to pages of 2 MB after 50 updates;
             see :mod:`caffecompat.large_pages`.
 
     Raises:
