@@ -77,7 +77,7 @@ FAILING = """
 import json, os, signal, sys, time
 from dataclasses import replace
 from caffecompat.errors import CaffeError
-from tests.hostile import fuzz, fuzz_worker
+from tests.hostile.fuzzing import fuzz, fuzz_worker
 from tests.hostile.fuzzing.fuzz_worker import Task
 from tests.hostile.fuzzing.readers import READERS
 
