@@ -67,6 +67,9 @@ SUBPACKAGES = {
     ],
 }
 
+MOST_FILES = 16
+# Folders whose files are a list that a reader looks a name up in.
+CATALOGUES = {"caffecompat/layers", "tests/layers/examples"}
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 70
 LONGEST_CLASS = 300
@@ -326,3 +329,15 @@ def test_no_test_imports_from_another_test() -> None:
         if re.match(r"tests\.(?:\w+\.)*test_\w+\.", name)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_folders_are_small() -> None:
+    """With more files a folder gets packages by subject."""
+    counts: dict[str, int] = {}
+    for tree in ("caffecompat", "tests", "tools"):
+        for path in (ROOT / tree).rglob("*.py"):
+            if path.name != "__init__.py":
+                folder = path.parent.relative_to(ROOT).as_posix()
+                counts[folder] = counts.get(folder, 0) + 1
+    large = {folder: count for folder, count in counts.items() if count > MOST_FILES}
+    assert large.keys() == CATALOGUES, large
