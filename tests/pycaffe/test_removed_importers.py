@@ -60,7 +60,7 @@ def test_the_remedy_gives_caffe_s_numbers() -> None:
     assert main([*shlex.split(command[1])[1:], *outputs]) == 0
     changed = re.sub(r"cv\.dnn\.readNetFromCaffe\(.*\)", line[1].replace("cv2.", "cv."), SCRIPT)
     names: dict[str, list[np.ndarray]] = {}
-    exec(changed, names)  # type: ignore[arg-type]
+    exec(changed, names)
     image = np.arange(90, dtype=np.uint8).reshape(6, 5, 3)
     data = (image.astype(np.float32) - (1, 2, 3)).transpose(2, 0, 1)[None] * np.float32(0.1)
     net = Net("deploy.prototxt", weights="net.caffemodel")
