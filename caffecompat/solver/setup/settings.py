@@ -89,6 +89,7 @@ def read_settings(
             )
         message.CopyFrom(source)
     place = place_of(path)
+    notes += _choose_gpu(message)
     foreign = list(_foreign(message))
     if lenient:
         notes += [f"{sentence}; ignored" for sentence in foreign]
@@ -107,6 +108,19 @@ def read_settings(
         raise SolverError("\n".join(str(problem) for problem in problems))
     notes += _remarks(message)
     return Settings(message, path, policy, RateLimits.of(message), rule, notes, lenient, max_bytes)
+
+
+def _choose_gpu(message: Message) -> Iterator[str]:
+    """Keeps the first GPU of a list, which forks give one process each."""
+    listed = list(message.device_id_list)
+    if listed:
+        message.device_id = listed[0]
+        message.ClearField("device_id_list")
+        shown = ",".join(map(str, listed))
+        yield (
+            f"device_id lists {len(listed)} GPUs, of which the first counts; --gpu {shown} trains "
+            "on all of them"
+        )
 
 
 def _attempt(make: Callable[[], Built], problems: list[CaffeError]) -> Built | None:

@@ -40,6 +40,17 @@ def test_fields_without_effect_are_accepted_in_silence() -> None:
     assert read_settings(message).notes == []
 
 
+def test_a_list_of_gpus() -> None:
+    """Forks for several processes list the GPU of each; a definition for one names the first."""
+    message = parse_text(GOOD + "device_id: [2, 0, 1]", "SolverParameter")[0]
+    read = read_settings(message)
+    assert read.message.device_id == 2
+    assert read.notes == [
+        "device_id lists 3 GPUs, of which the first counts; --gpu 2,0,1 trains on all of them"
+    ]
+    assert list(message.device_id_list) == [2, 0, 1]
+
+
 def test_several_at_once() -> None:
     with pytest.raises(SolverError, match=r"(?s)iter_size is 0.*larc is from"):
         settings("iter_size: 0 larc: true")
