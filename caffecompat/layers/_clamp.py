@@ -23,11 +23,17 @@ def _clamp() -> Any:
     import torch
 
     class Clamp(torch.autograd.Function):
+        # With this and setup_context transforms of torch.func can look into it.
+        generate_vmap_rule = True
+
         @staticmethod
-        def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
-            ctx.save_for_backward(x)
-            ctx.low, ctx.high = low, high
+        def forward(x: Tensor, low: float, high: float) -> Tensor:
             return x.clamp(low, high)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Tensor, float, float], output: Tensor) -> None:
+            x, ctx.low, ctx.high = inputs
+            ctx.save_for_backward(x)
 
         @staticmethod
         def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:

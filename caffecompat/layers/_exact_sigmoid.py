@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from caffecompat.layers._transforms import is_transformed
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -13,8 +15,8 @@ _NEAR_ONE = 8.0
 
 
 def sigmoid(x: Tensor) -> Tensor:
-    """1 / (1 + exp(-x)), by :func:`rounded_once` where a gradient is wanted."""
-    if not x.requires_grad:
+    """1 / (1 + exp(-x)), by :func:`rounded_once` where autograd wants a gradient."""
+    if not x.requires_grad or is_transformed():
         return x.sigmoid()
     result: Tensor = _with_gradient()(x)
     return result

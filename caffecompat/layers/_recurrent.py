@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
 from caffecompat.layers._base import ALONG_BATCH, Layer, Message, Shape, between, format_shape
+from caffecompat.layers._transforms import is_transformed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,15 +112,16 @@ class Recurrent(Layer):
         last = tuple(part.detach() for part in state)
         if self.exposed:
             return (y, *(part.unsqueeze(0) for part in last))
-        if not x.is_meta:
+        if not x.is_meta and not is_transformed():
             self.state = self._kept(last)
         return y
 
     def _starts(self, x: Tensor, cont: Tensor) -> list[int]:
         """The first step, and the steps at which ``cont`` resets the state of a stream.
 
-        All steps on a GPU, where reading ``cont`` would wait for the device, and where torch's
-        operator cannot be used: it has no x_static, and under autocast its state has 16 bits.
+        All steps on a GPU, where reading ``cont`` would wait for the device, within a transform of
+        torch.func, where it cannot be read, and where torch's operator cannot be used: it has no
+        x_static, and under autocast its state has 16 bits.
         """
         import torch
 
@@ -128,6 +130,7 @@ class Recurrent(Layer):
             or self.static
             or torch.is_autocast_enabled("cpu")
             or torch.compiler.is_compiling()
+            or is_transformed()
         ):
             return list(range(len(x)))
         dropped = (cont.float().numpy()[1:] != 1).any(axis=(1, 2))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffecompat.layers._base import Layer, Message, Shape, at_least, format_shape, register
+from caffecompat.layers._transforms import is_transformed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -133,7 +134,7 @@ def _larger() -> Callable[[Tensor, Tensor], Tensor]:
 
     def larger(a: Tensor, b: Tensor) -> Tensor:
         # Under autocast a and b may have different types, so that their bits cannot be combined.
-        if a.device.type == "cpu" and a.dtype == b.dtype:
+        if a.device.type == "cpu" and a.dtype == b.dtype and not is_transformed():
             result: Tensor = Larger.apply(a, b)
             return result
         return torch.where(a > b, a, b)

@@ -239,7 +239,8 @@ class Net(NetWeights, OptimizedPasses, metaclass=description.OwnMembers):
         Returns:
             Net outputs (with ``end`` the tops of that layer) by blob name. If ``tensors`` are given
             and there is one output, that output. The values are numpy arrays if any argument is
-            one, else tensors. All blobs are in :attr:`blobs` afterwards.
+            one, else tensors. All blobs are in :attr:`blobs` afterwards; a pass within a transform
+            of ``torch.func`` changes none of them.
 
         Raises:
             BlobError: no such input, layer or blob.

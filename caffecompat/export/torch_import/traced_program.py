@@ -202,7 +202,7 @@ class _Conversion:
         known = of_shapes or all(value in self._constants for value in inputs)
         if not known or undefined_values(node):
             return False
-        if not isinstance(node.meta.get("val"), torch.Tensor):
+        if not isinstance(node.meta.get("val"), (torch.Tensor, tuple, list)):
             return True
         values = {
             value: self._constants[value][1]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -68,6 +69,15 @@ class Inputs:
             self._values = dict(zip(self._values, [v.detach() for v in self._given], strict=True))
             self._given = []
         return self._values
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """A context after which the values are those from before it."""
+        before = dict(self.values)
+        try:
+            yield
+        finally:
+            self._values, self._given = before, []
 
     def feeds(self, index: int, given: Mapping[str, Array]) -> list[torch.Tensor]:
         """The values for pass ``index``; tops whose values are ``given`` by name are not read.

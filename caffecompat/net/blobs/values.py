@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -62,6 +63,15 @@ class BlobValues:
     def keep(self, values: Mapping[Version, torch.Tensor]) -> None:
         """Stores the values of a pass."""
         self._values = dict(values)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """A context after which the values are those from before it."""
+        values, unset = self._values, self._unset
+        try:
+            yield
+        finally:
+            self._values, self._unset = values, unset
 
     def replace(self, made: Mapping[Version, torch.Tensor]) -> None:
         """Stores the values of a pass over some layers; other blobs keep theirs, detached."""

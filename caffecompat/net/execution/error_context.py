@@ -14,8 +14,9 @@ from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.module import LayerModule
 from caffecompat.net.shapes.top_shapes import infer_shapes
 
-# In torch's sentence about an autograd.Function within a transform of torch.func.
-_FUNC = "functorch transforms"
+# In torch's sentences within a transform of torch.func: about an autograd.Function, and about
+# statistics that are written to.
+_FUNC, _WRITTEN = "functorch transforms", "mutate a captured Tensor"
 
 
 def explain_failure(
@@ -48,7 +49,19 @@ def explain_failure(
         except LayerError as refusal:
             return _not_transformed(built.place) if transformed else refusal
         shapes.update(zip(built.tops, found, strict=True))
+    if _WRITTEN in str(error):
+        for built in layers:
+            if built.changes_buffers:
+                return _changes_statistics(built.place)
     return NetError(f"the pass failed: {first_line(error)}")
+
+
+def _changes_statistics(place: str) -> LayerError:
+    return LayerError(
+        f"{place}: torch.func cannot transform a pass that changes its statistics; build the net "
+        "with phase='test', or use torch.autograd.grad",
+        place,
+    )
 
 
 def _not_transformed(place: str) -> LayerError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from caffecompat.errors import CaffeError, NetError
 from caffecompat.graph import Graph, Version
+from caffecompat.layers._transforms import is_transformed
 from caffecompat.net.blobs.blob import BackwardRoots, Blob, NamedMapping
 from caffecompat.net.blobs.inputs import Array, Inputs
 from caffecompat.net.blobs.values import BlobValues, Result
@@ -111,9 +113,11 @@ class Passes:
         self.values.forget()
         self._went_backward = False
         program = self.program(observed) if observed or not self.optimized else self.optimized
+        # Within a transform the gradients are what that computes; blobs have none there.
+        stores_gradients = not is_transformed()
         feeds = [
             value.detach().requires_grad_()
-            if top in self.gradient_inputs and not value.requires_grad
+            if stores_gradients and top in self.gradient_inputs and not value.requires_grad
             else value
             for top, value in zip(program.feeds, feeds, strict=True)
         ]
@@ -126,7 +130,7 @@ class Passes:
             raise explain_failure(self.layers, program.feeds, feeds, error) from error
         kept = {**dict(zip(program.feeds, feeds, strict=True)), **values}
         self.values.keep(kept)
-        if observed:
+        if observed and stores_gradients:
             for value in kept.values():
                 if value.requires_grad and not value.is_leaf:
                     value.retain_grad()
@@ -142,7 +146,9 @@ class Passes:
         Returns:
             See :meth:`caffecompat.Net.forward`; None if the values need more than to be passed on.
         """
-        feeds = None if self.gradient_inputs else self.inputs.all_given(given)
+        if self.gradient_inputs or is_transformed():
+            return None
+        feeds = self.inputs.all_given(given)
         if feeds is None:
             return None
         program = self.optimized
@@ -189,17 +195,36 @@ class Passes:
     ) -> Any:
         """See :meth:`caffecompat.Net.forward`; ``names`` are those of its Input layers' tops."""
         given = self.inputs.in_order(tensors, names) | request.inputs() | named
-        part = request.without_inputs()
+        with self._kept() if is_transformed() else nullcontext():
+            return self._forward(request.without_inputs(), given, bool(tensors))
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """A context whose passes change neither blobs nor inputs.
+
+        The values of a pass within a transform are of no use after it, and torch refuses them.
+        """
+        loss, went_backward = self.loss, self._went_backward
+        try:
+            with self.inputs.kept(), self.values.kept():
+                yield
+        finally:
+            self.loss, self._went_backward = loss, went_backward
+
+    def _forward(
+        self, part: partial.ForwardRequest, given: Mapping[str, Array], by_position: bool
+    ) -> Any:
         extra = [self.blobs[name] for name in part.blobs]
         index = self._next
         if part.is_whole:
-            kept = {} if self.optimized is None else {v.blob for v in self.optimized.versions}
-            observed = self.optimized is None or any(blob.name not in kept for blob in extra)
+            optimized = None if is_transformed() else self.optimized
+            kept = {} if optimized is None else {v.blob for v in optimized.versions}
+            observed = optimized is None or any(blob.name not in kept for blob in extra)
             outputs = self._pass(index, self.inputs.feeds(index, given), observed)
         else:
             outputs = self._run_between(part.start, part.end, index, given)
         self._next += 1
-        return partial.forward_result(outputs, extra, list(given.values()), bool(tensors))
+        return partial.forward_result(outputs, extra, list(given.values()), by_position)
 
     def _run_between(
         self, start: Any, end: Any, index: int, inputs: Mapping[str, Array]

@@ -69,7 +69,18 @@ REFUSED = [
     (Function(lambda x, p: attention(x, x, x, is_causal=True)), "it has a mask; Caffe has no lay"),
     (Function(lambda x, p: x.roll(1, 0)), "it rolls all values, or the axis of the batch"),
     (Function(lambda x, p: x.expand(3, 2, 4, 6, 7)), "it adds axes; use unsqueeze() first"),
-    (Function(lambda x, p: x.norm(dim=2)), "it is no Euclidean norm along the last axis"),
+    (Function(lambda x, p: x.norm(dim=2)), "it reduces the axes [2] of 4; Caffe's Reduction takes"),
+    (Function(lambda x, p: x.norm(1, dim=3)), "it is no Euclidean norm"),
+    (Function(lambda x, p: x.sum()), "aten.sum: it reduces the axis of the batch"),
+    (
+        Function(lambda x, p: torch.div(x, 0.3, rounding_mode="floor")),
+        "its rounding_mode is 'floor'",
+    ),
+    (Function(lambda x, p: x.clamp(min=p), (4, 1, 1)), "its bounds are tensors"),
+    (Function(lambda x, p: 2**x), "its exponent is no number"),
+    (Function(lambda x, p: torch.maximum(x, x[:, :1])), "Caffe's Eltwise needs equal shapes"),
+    (nn.Softplus(2), "Caffe's BNLL has beta 1"),
+    (Function(lambda x, p: nn.functional.max_pool2d(x[:, 0], 2)), "no axis of the batch"),
     (Function(lambda x, p: x / x[:, :1]), "Caffe's Eltwise needs equal shapes"),
     (Function(lambda x, p: x + torch.ones(2, 1, 1, 7)), "Caffe takes the same values for each"),
     (Function(lambda x, p: torch.cat([x, torch.ones(2, 5, 6, 7)], 1)), "puts a parameter beside"),
@@ -121,8 +132,13 @@ class Shifted(nn.Module):
             "use torch.zeros(), or another function that writes them",
             Function(lambda x, p: x + torch.zeros(4, 1, 1)),
         ),
+        (
+            Function(lambda x, p: x[:, :1] * p, (4, 1, 1)),
+            "which it would enlarge; Caffe's Scale keeps the shape: use expand() first",
+            Function(lambda x, p: x[:, :1].expand(2, 4, 6, 7) * p, (4, 1, 1)),
+        ),
     ],
-    ids=["draws", "empty"],
+    ids=["draws", "empty", "enlarges"],
 )
 def test_values_of_one_run_alone(
     bad: nn.Module, advice: str, good: nn.Module, tmp_path: Path
@@ -135,3 +151,10 @@ def test_values_of_one_run_alone(
 def test_what_cannot_be_traced() -> None:
     with pytest.raises(ExportError, match=r"Function: torch.export cannot trace it"):
         from_torch(Function(lambda x, p: x if x.sum() > 0 else -x), torch.zeros(2, 4, 6, 7))
+
+
+def test_an_example_without_a_batch(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(4, 3, 3), nn.ReLU(), nn.MaxPool2d(2))
+    with pytest.raises(ExportError, match="no axis of the batch: give an example with one"):
+        from_torch(net, torch.zeros(4, 6, 7))
+    assert_same(net, (1, 4, 6, 7), tmp_path)

@@ -76,9 +76,14 @@ def relu6(call: Call) -> str:
 
 
 @operators.register("aten.clamp")
+@operators.register("aten.clamp_max")
 @operators.register("aten.clamp_min")
 def clamp(call: Call) -> str:
-    lowest, highest = call.arguments["min"], call.arguments.get("max")
+    lowest, highest = call.arguments.get("min"), call.arguments.get("max")
+    call.check(
+        all(bound is None or isinstance(bound, (int, float)) for bound in (lowest, highest)),
+        "its bounds are tensors, where Caffe's Clip needs numbers",
+    )
     if highest is None and lowest == 0:
         return str(_plain(call, "ReLU").name)
     limits = (-np.inf if lowest is None else lowest, np.inf if highest is None else highest)
@@ -112,6 +117,28 @@ def hardswish(call: Call) -> str:
     message = call.add("Eltwise", [call.bottom("self"), gate])
     message.eltwise_param.operation = message.eltwise_param.PROD
     return str(message.name)
+
+
+@operators.register("aten.softplus")
+def softplus(call: Call) -> str:
+    """log(1 + exp(x)). Beyond its threshold torch returns x, which float32 cannot tell from it."""
+    beta, threshold = call.arguments["beta"], call.arguments["threshold"]
+    call.check(
+        beta == 1 and threshold >= 20,
+        f"its beta is {beta:g} and its threshold {threshold:g}; Caffe's BNLL has beta 1 and no "
+        "threshold",
+    )
+    return str(_plain(call, "BNLL").name)
+
+
+@operators.register("aten.exp")
+def exponential(call: Call) -> str:
+    return str(_plain(call, "Exp").name)
+
+
+@operators.register("aten.log")
+def logarithm(call: Call) -> str:
+    return str(_plain(call, "Log").name)
 
 
 @operators.register("aten.abs")

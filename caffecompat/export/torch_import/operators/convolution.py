@@ -44,6 +44,10 @@ def _padding(call: Call) -> Pair:
 def _layer(call: Call, kind: str, padding: Pair) -> str:
     weight, bias = call.values("weight"), call.values("bias")
     assert weight is not None
+    call.check(
+        len(call.bottom_shape("input")) == weight.ndim,
+        "its input has no axis of the batch: give an example with one",
+    )
     call.check(weight.ndim == 4, f"it works over {weight.ndim - 2} axes, only two are supported")
     blobs = [weight] if bias is None else [weight, bias]
     names = ["weight", "bias"][: len(blobs)]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from caffecompat.export.torch_import.operator import Call, operators, shape_of
+from caffecompat.export.torch_import.operators.arithmetic import with_parameter
 
 # The operators of nn.LocalResponseNorm from its exponent back to the square.
 STEPS = ("pow", "add", "mul", "view", "squeeze", "avg_pool3d", "pad", "view")
@@ -46,12 +48,16 @@ def statistics_of_the_batch(call: Call) -> str:
 
 @operators.register("aten.div")
 def division(call: Call) -> str:
-    """The last step of nn.LocalResponseNorm, or a division by a number."""
+    """The last step of nn.LocalResponseNorm, or a division by a number, parameter or value."""
+    mode = call.arguments.get("rounding_mode")
+    call.check(mode is None, f"its rounding_mode is {mode!r}; Caffe's layers do not round")
     x, divisor = call.arguments["self"], call.arguments["other"]
     if isinstance(divisor, (int, float)):
         message = call.add("Power", [call.blob(x)])
         message.power_param.scale = 1 / divisor
         return str(message.name)
+    if call.is_constant(divisor):
+        return with_parameter(call, "Scale", x, divisor, torch.reciprocal)
     settings = _local_response(x, divisor)
     if settings is None:
         return _divided(call, x, divisor)
@@ -75,29 +81,6 @@ def _divided(call: Call, x: Any, divisor: Any) -> str:
     message = call.add("Eltwise", [call.blob(x), inverse.name])
     message.eltwise_param.operation = message.eltwise_param.PROD
     return str(message.name)
-
-
-@operators.register("aten.linalg_vector_norm")
-def norm(call: Call) -> str:
-    """The square root of the sum of squares along the last axis."""
-    shape, axes = call.bottom_shape("self"), call.arguments["dim"]
-    last = len(shape) - 1
-    call.check(
-        call.arguments["ord"] == 2
-        and axes is not None
-        and [a % len(shape) for a in axes] == [last],
-        "it is no Euclidean norm along the last axis",
-    )
-    items = call.axis_of_items(call.arguments["self"])
-    call.check(items < last, "it sums over the axis of the batch")
-    squares = call.add("Reduction", [call.bottom("self")], end="_squares")
-    p = squares.reduction_param
-    p.operation, p.axis = p.SUMSQ, last
-    message = call.add("Power", [squares.name])
-    message.power_param.power = 0.5
-    if not call.arguments["keepdim"]:
-        return str(message.name)
-    return call.reshaped(message.name, call.shape, items, "_kept")
 
 
 def parts_of_local_response(node: Any) -> list[Any]:

@@ -27,11 +27,12 @@ def average_pool(call: Call) -> str:
 
 @operators.register("aten.adaptive_avg_pool2d")
 def adaptive_average_pool(call: Call) -> str:
+    _check_batch(call)
     bottom, wanted = call.bottom_shape("self")[-2:], call.pair("output_size")
     if wanted == bottom:
         return call.bottom("self")
     if wanted == (1, 1):
-        return _global(call)
+        return global_average(call)
     call.check(
         all(size % count == 0 for size, count in zip(bottom, wanted, strict=True)),
         f"its windows have different sizes: {bottom[0]}x{bottom[1]} does not divide into "
@@ -43,26 +44,23 @@ def adaptive_average_pool(call: Call) -> str:
     return str(message.name)
 
 
-@operators.register("aten.mean")
-def mean(call: Call) -> str:
-    """The mean over height and width."""
-    axes = len(call.bottom_shape("self"))
-    dims = sorted(dim % axes for dim in call.arguments.get("dim") or ())
-    call.check(axes == 4 and dims == [2, 3], "only the mean over height and width is supported")
-    pooled = _global(call)
-    if call.arguments["keepdim"]:
-        return pooled
-    return str(call.add("Flatten", [pooled], end="_flat").name)
-
-
-def _global(call: Call) -> str:
+def global_average(call: Call) -> str:
+    """The blob of a Pooling over the whole plane."""
     message = call.add("Pooling", [call.bottom("self")])
     p = message.pooling_param
     p.pool, p.global_pooling = p.AVE, True
     return str(message.name)
 
 
+def _check_batch(call: Call) -> None:
+    call.check(
+        len(call.bottom_shape("self")) == 4,
+        "its input has no axis of the batch: give an example with one",
+    )
+
+
 def _pooling(call: Call, method: str) -> str:
+    _check_batch(call)
     kernel, padding = call.pair("kernel_size"), call.pair("padding")
     stride = call.pair("stride") if call.arguments["stride"] else kernel
     call.check(
