@@ -14,6 +14,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RANK_TIMEOUT = 6
+# A torchrun that has imported what it needs and begins once a file is there.
+_WAITING = """
+import os, sys, time
+from torch.distributed.run import main
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.05)
+main(sys.argv[2:])
+"""
 
 
 class OneHost:
@@ -121,8 +129,11 @@ class Node:
     def _torchrun(self) -> list[str]:
         place = f"{self._network.address(0)}:{self._options.port}"
         settings = f"is_host={int(self.number == 0)},keep_alive_interval=1,last_call_timeout=3"
+        program = ["-m", "torch.distributed.run"]
+        if self._options.second_after and self.number == 1:
+            program = ["-c", _WAITING, self._options.second_after]
         return [
-            *(sys.executable, "-m", "torch.distributed.run"),
+            *(sys.executable, *program),
             *("--nnodes", self._options.nodes, "--nproc-per-node", "2", "--max-restarts", "5"),
             *("--rdzv-id", "trial", "--rdzv-backend", "c10d", "--rdzv-endpoint", place),
             *("--rdzv-conf", settings, "--local-addr", self._network.address(self.number)),
@@ -170,12 +181,18 @@ def children(parent: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Options:
-    """Of torchrun and of the training."""
+    """Of torchrun and of the training.
+
+    Attributes:
+        second_after: a file in the folder of the training, without which the second node does not
+            begin.
+    """
 
     port: int
     nodes: str = "2"
     more: Sequence[str] = ()
     new_store: bool = False
+    second_after: str = ""
 
     @property
     def environment(self) -> dict[str, str]:

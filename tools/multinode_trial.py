@@ -91,7 +91,8 @@ class Disturbance:
         what: for the table.
         exact: whether the number of ranks stays the same, so that the result does too.
         nodes: torchrun's --nnodes.
-        late: the second node starts only then.
+        late: the second node joins only then. It is ready before: the start of a torchrun can take
+            longer than the whole training of the first.
         namespaces: needs a network of its own.
         more: further options of the training.
         new_store: torchrun makes a new store with each start of the ranks. Without that a node that
@@ -153,7 +154,7 @@ def node_gone(nodes: list[Node], network: OneHost) -> Iterator[float]:
 
 
 def node_joins(nodes: list[Node], network: OneHost) -> Iterator[float]:
-    nodes[1].start()
+    """The second node sees the snapshot itself."""
     yield 0.0
 
 
@@ -197,22 +198,23 @@ class Outcome:
 def train(folder: Path, network: OneHost, disturbance: Disturbance | None) -> Outcome:
     """Trains in ``folder``; the log of each node is there too."""
     options = Options(network.port())
+    first_snapshot = f"{PREFIX}_iter_{EACH}.solverstate"
     if disturbance is not None:
         options = Options(
-            network.port(), disturbance.nodes, disturbance.more, disturbance.new_store
+            *(network.port(), disturbance.nodes, disturbance.more, disturbance.new_store),
+            second_after=first_snapshot if disturbance.late else "",
         )
     nodes = [Node(number, folder, network, options) for number in (0, 1)]
     begun = time.monotonic()
     for node in nodes:
-        if node.number == 0 or disturbance is None or not disturbance.late:
-            node.start()
+        node.start()
     actions = iter(()) if disturbance is None else disturbance.act(nodes, network)
     due = begun
     ended = False
     try:
         while not ended and time.monotonic() - begun < _SECONDS:
             time.sleep(0.05)
-            if time.monotonic() >= due and (folder / f"{PREFIX}_iter_{EACH}.solverstate").exists():
+            if time.monotonic() >= due and (folder / first_snapshot).exists():
                 due = time.monotonic() + next(actions, 0.0)
             ended = _attend(nodes)
     finally:
