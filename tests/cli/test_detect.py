@@ -98,8 +98,10 @@ def test_regions_of_pvanet(tmp_path: Path, image: str, capsys: pytest.CaptureFix
     wide = REGIONS.replace("dim: 1 dim: 3 } }", "dim: 1 dim: 6 } }")
     rois = np.zeros((5, 6))
     rois[1, 2], rois[2, 3], rois[3, 4], rois[4, 5] = 8, 10, 80, 100  # x, y, x, y scale
-    arrays = {"rois": rois.tolist(), "score": [[0] * 3, [0, 0, 0.01]], "bbox_pred": [[0] * 3] * 8}
-    flags = [*model(tmp_path, wide, **arrays), "--preprocessing", "none", "--min-side", "20"]
+    scores: list[list[float]] = [[0, 0, 0], [0, 0, 0.01]]
+    deltas = [[0.0] * 3] * 8
+    flags = model(tmp_path, wide, rois=rois.tolist(), score=scores, bbox_pred=deltas)
+    flags += ["--preprocessing", "none", "--min-side", "20"]
     assert main(["detect", image, *flags, "--side-multiple", "7", "--json"]) == 0
     ((one,),) = [entry["detections"] for entry in json.loads(capsys.readouterr().out)]
     assert one["box"] == pytest.approx([8, 10, 79, 39], abs=0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,7 +129,7 @@ def prepared(
     if image.mirrored:
         pixels = pixels[:, ::-1]
         boxes[:, [0, 2]] = width - 1 - boxes[:, [2, 0]]
-    shifted = pixels.astype(np.float32) - np.asarray(preparation.means, np.float32)
+    shifted: Any = pixels.astype(np.float32) - np.asarray(preparation.means, np.float32)
     factor = preparation.scale(height, width)
     factors: tuple[float, ...] = (factor,)
     if preparation.multiple:
@@ -138,7 +139,7 @@ def prepared(
     else:
         scaled = scale_image(shifted, factor).transpose(2, 0, 1)[None]
     facts = np.array([[*scaled.shape[2:], *factors]], np.float32)
-    rows = np.concatenate([boxes * np.float32(factors), image.classes[:, None]], 1)
+    rows = np.concatenate([boxes * np.asarray(factors, np.float32), image.classes[:, None]], 1)
     return np.ascontiguousarray(scaled, np.float32), facts, rows.astype(np.float32)
 
 

@@ -146,7 +146,7 @@ class RegionDetector(Detector):
         found = self._run(**{self._image: scaled[None], self._info: info})
         rois, scores, deltas = (found[name] for name in _REGIONS)
         regions = Regions(
-            rois.reshape(-1, 5)[:, 1:] / np.float32(scales),
+            rois.reshape(-1, 5)[:, 1:] / np.asarray(scales, np.float32),
             _as_rows(scores),
             _as_rows(deltas),
         )
