@@ -73,12 +73,17 @@ def _in_some_state(definition: Definition, phase: str, dialect: str, findings: F
         return _without_data(definition, phase, dialect, ())
     except NetError:
         for stages in _stages(definition)[:_MOST_ASSUMED]:
+            shown = ", ".join(map(repr, stages))
+            said = f"in phase {phase} it is built with the stage {shown}, not without"
             try:
                 net = _without_data(definition, phase, dialect, stages)
+            except (CodeNotAllowed, _DataUnknown):
+                # It is wired so; what its Python layers or its data give, only a run tells.
+                findings.note(said)
+                raise
             except CaffeError:
                 continue
-            shown = ", ".join(map(repr, stages))
-            findings.note(f"in phase {phase} it is built with the stage {shown}, not without")
+            findings.note(said)
             return net
         raise
 
