@@ -73,12 +73,17 @@ def _in_some_state(definition: Definition, phase: str, dialect: str, findings: F
         return _without_data(definition, phase, dialect, ())
     except NetError:
         for stages in _stages(definition)[:_MOST_ASSUMED]:
+            shown = ", ".join(map(repr, stages))
+            said = f"in phase {phase} it is built with the stage {shown}, not without"
             try:
                 net = _without_data(definition, phase, dialect, stages)
+            except (CodeNotAllowed, _DataUnknown):
+                # It is wired so; what its Python layers or its data give, only a run tells.
+                findings.note(said)
+                raise
             except CaffeError:
                 continue
-            shown = ", ".join(map(repr, stages))
-            findings.note(f"in phase {phase} it is built with the stage {shown}, not without")
+            findings.note(said)
             return net
         raise
 
@@ -103,7 +108,7 @@ def _without_data(definition: Definition, phase: str, dialect: str, stages: tupl
             return _with_shapes(definition, phase, dialect, stages, shapes, assumed)
         except CaffeError as error:
             if not shapes and not isinstance(error, ShapesUnknown):
-                raise
+                return _with_other_sizes(definition, phase, dialect, stages, error)
             errors[str(error)] = error
     first = next(iter(errors.values()))
     if isinstance(first, ShapesUnknown):
@@ -114,6 +119,30 @@ def _without_data(definition: Definition, phase: str, dialect: str, stages: tupl
         raise first
     shape = "x".join(map(str, ASSUMED_SHAPES[0]))
     raise _DataUnknown(f"{first_line(first)} (with images of {shape}: its data are not there)")
+
+
+def _with_other_sizes(
+    definition: Definition, phase: str, dialect: str, stages: tuple[str, ...], error: CaffeError
+) -> Net:
+    """The net with images of another size, where a layer has only assumed the one that fails.
+
+    Raises:
+        CaffeError: ``error``: no layer has assumed one, or the net cannot be built with others.
+    """
+    named = [
+        source.assumed_image(message)
+        for message in definition.message.layer
+        if (source := source_class(message)) is not None
+    ]
+    tops = [top for top in named if top]
+    for assumed in ASSUMED_SHAPES if tops else ():
+        try:
+            return _with_shapes(
+                definition, phase, dialect, stages, dict.fromkeys(tops, assumed), assumed
+            )
+        except CaffeError:
+            continue
+    raise error
 
 
 def _with_shapes(

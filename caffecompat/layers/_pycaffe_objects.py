@@ -1,13 +1,11 @@
-"""What a Python layer finds of pycaffe: its blobs, its phase, and a module ``caffe``."""
+"""What a Python layer finds of pycaffe: its blobs, its phase, and the module ``caffe``."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
-from types import ModuleType
 
 from caffecompat.layers._base import Message, Shape
 
@@ -76,17 +74,8 @@ class PythonLayerBase:
 
 @contextmanager
 def pycaffe_name() -> Iterator[None]:
-    """Provides a module ``caffe`` with ``caffe.Layer`` if pycaffe is not installed."""
-    if "caffe" in sys.modules or importlib.util.find_spec("caffe") is not None:
+    """Makes ``import caffe`` give pycaffe's interface of this package, if no other is installed."""
+    # It lies above this package, and is there for the user's code alone.
+    installing = importlib.import_module("caffecompat.pycaffe.running.installing")
+    with installing.provided():
         yield
-        return
-    # A script that uses pycaffe's interface here may use all of it in its layers.
-    module = sys.modules.get("caffecompat.pycaffe")
-    if module is None:
-        module = ModuleType("caffe", "The part of pycaffe that Python layers use.")
-        vars(module).update(Layer=PythonLayerBase, TRAIN=0, TEST=1)
-    sys.modules["caffe"] = module
-    try:
-        yield
-    finally:
-        del sys.modules["caffe"]

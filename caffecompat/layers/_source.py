@@ -71,6 +71,11 @@ class Source(Layer):
         """
         return []
 
+    @classmethod
+    def assumed_image(cls, message: Message) -> str:
+        """The top of images whose size is only assumed, since the definition does not tell it."""
+        return ""
+
     @property
     def constant_tops(self) -> Sequence[int]:
         """Positions of tops that Caffe fills once, when the net is built, and not in each pass."""

@@ -24,16 +24,18 @@ class ForeignField:
         path: where it stands, as ``"pooling_param.ceil_mode"`` or ``"pooling_param.pool: AVE_TF"``.
         message: the message that holds it, ``"PoolingParameter"``.
         field: its name there, ``"ceil_mode"`` or ``"pool=AVE_TF"``.
+        switched_off: it is a switch with the value false, which it has where it is not given.
     """
 
     path: str
     message: str
     field: str
+    switched_off: bool = False
 
     @property
     def without_effect(self) -> bool:
         """Whether it does not change values."""
-        return has_no_effect(self.message, self.field)
+        return self.switched_off or has_no_effect(self.message, self.field)
 
     @property
     def meaning(self) -> Meaning | None:
@@ -47,7 +49,7 @@ def foreign_fields(message: Message) -> list[str]:
     Extensions of caffecompat (docs/extensions.md) do not count. Each name comes once, in the order
     of the message.
     """
-    return [one.path for one in all_foreign(message)]
+    return list(dict.fromkeys(one.path for one in all_foreign(message)))
 
 
 def effective_fields(message: Message) -> list[ForeignField]:
@@ -110,7 +112,8 @@ def _found(fields: Iterable[tuple[Any, Any]], path: str, message: str) -> Iterat
         several = hasattr(value, "__len__") and not isinstance(value, (str, bytes))
         values = value if several else (value,)
         if entry.number in FORK_NUMBERS:
-            yield ForeignField(name, message, entry.name)
+            off = value is False and entry.default_value is False
+            yield ForeignField(name, message, entry.name, off)
         elif entry.message_type is not None:
             for child in values:
                 yield from _found(child.ListFields(), f"{name}.", entry.message_type.name)

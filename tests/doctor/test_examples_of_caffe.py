@@ -218,3 +218,19 @@ layer { name: "fc" type: "InnerProduct" bottom: "dta" top: "fc" foo: 3
         ((place, sentence),) = sentences(report, severity)
         assert place == f"{folder / 'net.prototxt'}:3"
         assert sentence.startswith(beginning)
+
+
+def test_a_stage_of_a_net_whose_data_come_from_python(tmp_path: Path) -> None:
+    """Its code does not run here, so that it is built no further than to the data layer."""
+    path = tmp_path / "train_test.prototxt"
+    rule = 'include { phase: TEST stage: "on-test" }'
+    layer = 'layer { name: "data" type: "Python" top: "data" %s python_param { module: "m" layer:'
+    body = 'layer { name: "a" type: "Power" bottom: "data" top: "%s" }'
+    data = "".join(f'{layer % one} "L" }} }}\n' for one in ("include { phase: TRAIN }", rule))
+    path.write_text(data + body % "a")
+    (tmp_path / "m.py").write_text("import caffe\nclass L(caffe.Layer): pass\n")
+    (report,) = examine(path).files
+    assert report.verdict is Verdict.RUNS, report.findings
+    assert "in phase TEST it is built with the stage 'on-test', not without" in [
+        finding.sentence for finding in report.findings
+    ]

@@ -136,3 +136,30 @@ def test_weights_of_a_net_whose_shapes_depend_on_code(
         "its layers have the names of those of score/train.prototxt, whose shapes are not known"
     ]
     assert "no net of this project has these layers" in found["third.caffemodel"][0]
+
+
+SIZED = """
+layer {{ name: "data" type: "Python" top: "data" top: "im_info" top: "gt_boxes"
+  python_param {{ module: "roi_data_layer.layer" layer: "RoIDataLayer" param_str: "{keys}" }} }}
+layer {{ name: "a" type: "Pooling" bottom: "data" top: "a"
+  pooling_param {{ kernel_size: 16 stride: 16 ceil_mode: false }} }}
+layer {{ name: "b" type: "Pooling" bottom: "data" top: "b"
+  pooling_param {{ kernel_size: {size} stride: 16 }} }}
+layer {{ name: "c" type: "Concat" bottom: "a" bottom: "b" top: "c" }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("keys", "size", "verdict"),
+    [
+        ("'num_classes': 2", 16, Verdict.RUNS),  # of PVANet: its configuration names other sizes
+        ("'num_classes': 2", 64, Verdict.CANNOT_RUN),
+        ("{'num_classes': 2, 'SCALES': [600]}", 16, Verdict.CANNOT_RUN),
+    ],
+)
+def test_images_of_a_size_that_the_net_does_not_tell(
+    tmp_path: Path, keys: str, size: int, verdict: Verdict
+) -> None:
+    (tmp_path / "train.prototxt").write_text(SIZED.format(keys=keys, size=size))
+    (report,) = examine(tmp_path / "train.prototxt").files
+    assert report.verdict is verdict, report.findings

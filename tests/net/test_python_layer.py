@@ -155,3 +155,30 @@ def test_code_runs_only_where_it_was_allowed() -> None:
     with pytest.raises(LayerError, match=r"runs code from module 'user_layers'.*allow_python=True"):
         net(NET)
     assert "user_layers" not in sys.modules
+
+
+def test_the_rest_of_pycaffe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data layers read and prepare images with it; a folder of Caffe's name hides nothing."""
+    (tmp_path / "caffe" / "models").mkdir(parents=True)
+    (tmp_path / "reading_layers.py").write_text(
+        "import numpy as np\nimport caffe\nimport caffe.io\n"
+        "from caffe.proto import caffe_pb2\n\n\n"
+        "class Reader(caffe.Layer):\n"
+        "    def setup(self, bottom, top):\n"
+        "        self.prepare = caffe.io.Transformer({'d': (1, 3, 2, 4)})\n"
+        "        self.prepare.set_transpose('d', (2, 0, 1))\n"
+        "        self.prepare.set_raw_scale('d', 255)\n\n"
+        "    def reshape(self, bottom, top):\n"
+        "        top[0].reshape(1, 3, 2, 4)\n\n"
+        "    def forward(self, bottom, top):\n"
+        "        from caffe.io import datum_to_array\n\n"
+        "        datum = caffe_pb2.Datum(channels=2, height=4, width=3, data=bytes(range(24)))\n"
+        "        top[0].data[...] = self.prepare.preprocess('d', datum_to_array(datum) / 255.)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    text = """layer { name: "d" type: "Python" top: "d"
+              python_param { module: "reading_layers" layer: "Reader" } }"""
+    found = net(text, phase="test", allow_python=True).forward()["d"]
+    want = np.arange(24).reshape(2, 4, 3).transpose(2, 0, 1)
+    np.testing.assert_allclose(found[0], want, rtol=1e-5)
+    assert "caffe" not in sys.modules

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import torch
 
 from caffecompat.data.codec.images import Pixels, resize_image
 from caffecompat.data.codec.pixel_operations import resize_by
+from caffecompat.data.sources.object_images import Preparation
 from caffecompat.errors import NetError
 from caffecompat.evaluate.detection.detections import Detections, clipped
 from caffecompat.evaluate.detection.region_predictions import Regions, detect_in_regions
@@ -25,6 +27,9 @@ from caffecompat.solver.setup.compute import ComputeOptions
 _COLUMNS = 7
 # What Faster R-CNN's nets call their boxes, class probabilities and deltas.
 _REGIONS = ("rois", "cls_prob", "bbox_pred")
+# How many values the size of an image has: height, width, scale; PVANet has four scales.
+_WIDE_INFO = 6
+_INFO = ((3,), (_WIDE_INFO,))
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class DetectorOptions:
         dialect: see :class:`caffecompat.layers.BuildOptions`.
         min_side, max_side: for Faster R-CNN: an image is scaled so that its shorter side has
             ``min_side`` pixels, but its longer side not more than ``max_side``.
+        side_multiple: for PVANet: both sides are cut to multiples of it.
         nms_threshold: for Faster R-CNN: the largest overlap of two detections of a class.
         least_score: for Faster R-CNN: detections with lower scores are dropped.
     """
@@ -46,6 +52,7 @@ class DetectorOptions:
     dialect: str = ""
     min_side: int = 600
     max_side: int = 1000
+    side_multiple: int = 32
     nms_threshold: float = 0.3
     least_score: float = 0.05
 
@@ -118,7 +125,8 @@ class SingleShotDetector(Detector):
 class RegionDetector(Detector):
     """Faster R-CNN: an image and its size as inputs, boxes with class probabilities and deltas.
 
-    The image is scaled as py-faster-rcnn does. Class 0 is the background.
+    The image is scaled as py-faster-rcnn does; as PVANet does, where the net's second input has
+    six values, which are the size and a scale for each of x, y, x, y. Class 0 is the background.
     """
 
     def __init__(
@@ -130,27 +138,39 @@ class RegionDetector(Detector):
 
     def __call__(self, pixels: Pixels) -> Detections:
         height, width = pixels.shape[:2]
-        scale = self._options.min_side / min(height, width)
-        if round(scale * max(height, width)) > self._options.max_side:
-            scale = self._options.max_side / max(height, width)
-        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        size, scales = self._scaling(height, width)
         # The mean is subtracted before the scaling, so that scaled values are not rounded.
         plain: Any = self._preparation.values(pixels).transpose(1, 2, 0)
         scaled = resize_by(np.ascontiguousarray(plain), *size, "LINEAR").transpose(2, 0, 1)
-        info = np.array([[*size, scale]], np.float32)
+        info = np.array([[*size, *scales]], np.float32)
         found = self._run(**{self._image: scaled[None], self._info: info})
         rois, scores, deltas = (found[name] for name in _REGIONS)
         regions = Regions(
-            rois.reshape(-1, 5)[:, 1:] / np.float32(scale),
-            scores.reshape(len(rois), -1),
-            deltas.reshape(len(rois), -1),
+            rois.reshape(-1, 5)[:, 1:] / np.asarray(scales, np.float32),
+            _as_rows(scores),
+            _as_rows(deltas),
         )
         options = self._options
         kept = detect_in_regions(regions, (height, width), options.nms_threshold)
         return kept.above(options.least_score)
 
+    def _scaling(self, height: int, width: int) -> tuple[tuple[int, int], tuple[float, ...]]:
+        """The size of the scaled image, and its scale: one, or those of x, y, x and y."""
+        options = self._options
+        preparation = Preparation((), options.min_side, options.max_side, options.side_multiple)
+        if self.net.blobs[self._info].shape[-1] == _WIDE_INFO:
+            size = preparation.cut(height, width)
+            return size, (size[1] / width, size[0] / height) * 2
+        scale = preparation.scale(height, width)
+        return (max(1, round(height * scale)), max(1, round(width * scale))), (scale,)
+
     def _read(self) -> tuple[str, ...]:
         return _REGIONS
+
+
+def _as_rows(values: Any) -> Any:
+    """One row for each region, of which there may be none."""
+    return values.reshape(len(values), math.prod(values.shape[1:]))
 
 
 def open_detector(
@@ -173,7 +193,7 @@ def open_detector(
     rows = [name for name in net.outputs if _holds_rows(tuple(net.blobs[name].shape))]
     if len(net.inputs) == len(images) == len(rows) == 1:
         return SingleShotDetector(net, preparation, options, rows[0])
-    info = [name for name in net.inputs if net.blobs[name].shape[-1:] == (3,)]
+    info = [name for name in net.inputs if net.blobs[name].shape[-1:] in _INFO]
     if len(images) == 1 and len(net.inputs) == 2 and info and set(_REGIONS) <= set(net.blobs):
         return RegionDetector(net, preparation, options, images[0])
     shapes = [f"{name!r} {format_shape(net.blobs[name].shape)}" for name in net.outputs]

@@ -45,7 +45,7 @@ def decode_regions(regions: Regions, height: int, width: int) -> Boxes:
     boxes, deltas = torch.from_numpy(regions.boxes), torch.from_numpy(regions.deltas)
     every = decode(boxes, deltas).reshape(-1, 4)
     extent = (torch.tensor(float(side)) for side in (height, width))
-    found: Boxes = clip(every, *extent).reshape(count, -1, 4).numpy()
+    found: Boxes = clip(every, *extent).reshape(count, deltas.shape[1] // 4, 4).numpy()
     if found.shape[1] != classes:
         found = np.repeat(found[:, -1:], classes, 1)
     return found

@@ -6,7 +6,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -84,6 +85,22 @@ def install_as_caffe(force: bool = False) -> None:
         del sys.modules[name]
     sys.meta_path.insert(0, _Finder())
     sys.modules[NAME] = ours
+
+
+@contextmanager
+def provided() -> Iterator[None]:
+    """Makes ``import caffe`` give :mod:`caffecompat.pycaffe` meanwhile, if there is no other."""
+    if _other_caffe() is not None:
+        yield
+        return
+    finder = _Finder()
+    sys.meta_path.insert(0, finder)
+    sys.modules[NAME] = importlib.import_module(_PACKAGE)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        sys.modules.pop(NAME, None)
 
 
 def _other_caffe() -> str | None:

@@ -93,6 +93,41 @@ def test_regions_of_faster_rcnn(
     assert one["box"] == pytest.approx([0, 20, 11, 39], abs=0.05)
 
 
+def test_regions_of_pvanet(tmp_path: Path, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """40 x 80 is scaled to 20 x 40 and cut to 14 x 35: scales 0.4375 of x and 0.35 of y."""
+    wide = REGIONS.replace("dim: 1 dim: 3 } }", "dim: 1 dim: 6 } }")
+    rois = np.zeros((5, 6))
+    rois[1, 2], rois[2, 3], rois[3, 4], rois[4, 5] = 8, 10, 80, 100  # x, y, x, y scale
+    scores: list[list[float]] = [[0, 0, 0], [0, 0, 0.01]]
+    deltas = [[0.0] * 3] * 8
+    flags = model(tmp_path, wide, rois=rois.tolist(), score=scores, bbox_pred=deltas)
+    flags += ["--preprocessing", "none", "--min-side", "20"]
+    assert main(["detect", image, *flags, "--side-multiple", "7", "--json"]) == 0
+    ((one,),) = [entry["detections"] for entry in json.loads(capsys.readouterr().out)]
+    assert one["box"] == pytest.approx([8, 10, 79, 39], abs=0.05)
+    assert main(["detect", image, *flags, "--side-multiple", "21"]) == 1
+    assert "scaled to sides below 21 pixels, of which they must be" in capsys.readouterr().err
+    assert main(["detect", image, *flags, "--side-multiple", "0"]) == 1
+
+
+def test_no_regions(tmp_path: Path, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As where all proposals are smaller than the least size."""
+    empty = """
+layer { name: "none" type: "Filter" bottom: "all" bottom: "no" top: "rois" }
+layer { name: "no" type: "Threshold" bottom: "one" top: "no" threshold_param { threshold: 1e9 } }
+"""
+    none, no = empty.strip().splitlines()
+    one = """layer { name: "one" type: "InnerProduct" bottom: "im_info" top: "one"
+  inner_product_param { num_output: 1 } }"""
+    text = REGIONS.replace('top: "rois"', 'top: "all"')
+    for name in ("cls_prob", "bbox_pred"):
+        text = text.replace(f'top: "{name}"', f'top: "all_{name}"')
+        none += f'layer {{ type: "Filter" bottom: "all_{name}" bottom: "no" top: "{name}" }}'
+    flags = model(tmp_path, text + one + no + none)
+    assert main(["detect", image, *flags, "--preprocessing", "none"]) == 0
+    assert "nothing found" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [

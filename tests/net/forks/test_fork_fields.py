@@ -75,6 +75,7 @@ def test_lenient_nets_ignore_fields_but_no_enum_values() -> None:
         NET % "norm_region: WITHIN_CHANNEL",
         NET % "engine: MKL2017",
         NET.replace("bottom", 'engine: "MKLDNN" forward_type: FLOAT16 bottom') % "",
+        NET % "torch_pooling: false",
         "default_forward_type: FLOAT16 global_grad_scale: 1000 eltwise_mem_sharing: false"
         + NET % "",
     ],

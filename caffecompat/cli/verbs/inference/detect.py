@@ -75,6 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Faster R-CNN: largest longer side (default: 1000)",
     )
     parser.add_argument(
+        "--side-multiple",
+        type=int,
+        default=32,
+        metavar="N",
+        help="PVANet: both sides are cut to multiples of it (default: 32)",
+    )
+    parser.add_argument(
         "--nms",
         type=float,
         default=0.3,
@@ -98,6 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         dialect=arguments.dialect,
         min_side=arguments.min_side,
         max_side=arguments.max_side,
+        side_multiple=arguments.side_multiple,
         nms_threshold=arguments.nms,
         least_score=arguments.threshold,
     )
@@ -134,6 +142,8 @@ def _check(arguments: argparse.Namespace) -> None:
             f"--min-side is {arguments.min_side} and --max-side is {arguments.max_side}; give "
             "positive numbers, in this order"
         )
+    if arguments.side_multiple < 1:
+        raise DataError(f"--side-multiple is {arguments.side_multiple}, expected 1 or more")
 
 
 def _gray(detector: Detector) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caffecompat.data.codec.images import read_pixels, scale_image
+from caffecompat.data.codec.pixel_operations import resize_by
 from caffecompat.data.sources.objects.box_list import read_box_list
 from caffecompat.errors import DataError
 
@@ -39,11 +41,13 @@ class Preparation:
         means: B, G and R, which are subtracted.
         side: the length of the shorter side in pixels.
         longest: the largest length of the longer side, which may make the shorter one shorter.
+        multiple: PVANet: both sides are cut to multiples of it; 0 for none.
     """
 
     means: tuple[float, ...]
     side: int
     longest: int
+    multiple: int = 0
 
     def scale(self, height: int, width: int) -> float:
         """The factor for an image of this size."""
@@ -51,6 +55,21 @@ class Preparation:
         if round(factor * max(height, width)) > self.longest:
             factor = self.longest / max(height, width)
         return factor
+
+    def cut(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width of a scaled image with ``multiple``.
+
+        Raises:
+            DataError: a side would have no pixel.
+        """
+        factor = self.scale(height, width)
+        sides = [int(side * factor // self.multiple) * self.multiple for side in (height, width)]
+        if min(sides) == 0:
+            raise DataError(
+                f"an image of {width} x {height} is scaled to sides below {self.multiple} pixels, "
+                "of which they must be multiples; scale images to a larger size"
+            )
+        return sides[0], sides[1]
 
 
 def read_object_list(
@@ -89,7 +108,8 @@ def prepared(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """The blobs of one image: pixels (1, 3, H, W), [[H, W, scale]], and objects (G, 5).
 
-    Rows of objects are [x1, y1, x2, y2, class] in pixels of the scaled image.
+    With ``multiple`` the second is [[H, W, x scale, y scale, x scale, y scale]]. Rows of objects
+    are [x1, y1, x2, y2, class] in pixels of the scaled image.
 
     Raises:
         DataError: the file is no image, or a box is not in it.
@@ -109,11 +129,17 @@ def prepared(
     if image.mirrored:
         pixels = pixels[:, ::-1]
         boxes[:, [0, 2]] = width - 1 - boxes[:, [2, 0]]
+    shifted: Any = pixels.astype(np.float32) - np.asarray(preparation.means, np.float32)
     factor = preparation.scale(height, width)
-    shifted = pixels.astype(np.float32) - np.asarray(preparation.means, np.float32)
-    scaled = scale_image(shifted, factor).transpose(2, 0, 1)[None]
-    facts = np.array([[*scaled.shape[2:], factor]], np.float32)
-    rows = np.concatenate([boxes * np.float32(factor), image.classes[:, None]], 1)
+    factors: tuple[float, ...] = (factor,)
+    if preparation.multiple:
+        size = preparation.cut(height, width)
+        factors = (size[1] / width, size[0] / height) * 2
+        scaled = resize_by(shifted, *size, "LINEAR").transpose(2, 0, 1)[None]
+    else:
+        scaled = scale_image(shifted, factor).transpose(2, 0, 1)[None]
+    facts = np.array([[*scaled.shape[2:], *factors]], np.float32)
+    rows = np.concatenate([boxes * np.asarray(factors, np.float32), image.classes[:, None]], 1)
     return np.ascontiguousarray(scaled, np.float32), facts, rows.astype(np.float32)
 
 

@@ -62,6 +62,25 @@ def test_images_and_objects(images: Path) -> None:
     assert objects[:, 4].tolist() == [2, 2]
 
 
+def test_sides_that_are_multiples(images: Path) -> None:
+    """Source: prep_im_for_blob of PVANet: each side is cut, so that there are two scales."""
+    options = "\\n'SCALE_MULTIPLE_OF': 8\\n'shuffle': false\\n'USE_FLIPPED': false"
+    source = layer(images, options)
+    assert source.shapes == [(1, 3, 40, 60), (1, 6), (1, 5)]
+    pixels, facts, objects = source.read(0)
+    # 60 / 45 would give 26.67 x 60.
+    x, y = 56 / 45, 24 / 20
+    stored = cv2.imread(str(images / "wide.png"))
+    assert stored is not None
+    scaled = cv2.resize(stored.astype(np.float32) - MEANS, (56, 24))
+    np.testing.assert_allclose(pixels[0], scaled.transpose(2, 0, 1), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(facts, [[24, 56, x, y, x, y]])
+    np.testing.assert_allclose(objects[0], [3 * x, 4 * y, 20 * x, 15 * y, 1], rtol=1e-6)
+    narrow = layer(images, options.replace("8", "64"))
+    with pytest.raises(DataError, match="sides below 64 pixels, of which they must be multiples"):
+        narrow.read(0)
+
+
 def test_flipped_images(images: Path) -> None:
     source = layer(images, "\\n'shuffle': false\\n'USE_FLIPPED': true")
     plain, flipped = source.read(1), source.read(3)

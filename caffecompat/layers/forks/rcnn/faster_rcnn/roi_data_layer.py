@@ -43,8 +43,9 @@ class RoIDataLayer(PythonEquivalent, Source):
     Further keys, with the configuration's names and default values: SCALES (600), lengths of the
     shorter side of which one is drawn, MAX_SIZE (1000) of the longer side, PIXEL_MEANS
     (102.9801, 115.9465, 122.7717), and USE_FLIPPED (true), which adds all images flipped.
-    ``num_classes`` counts the background. When the net is built the image has the shape
-    (1, 3, max(SCALES), MAX_SIZE).
+    SCALE_MULTIPLE_OF is PVANet's: both sides are cut to multiples of it, and the second top is
+    [[H, W, x scale, y scale, x scale, y scale]]. ``num_classes`` counts the background. When the
+    net is built the image has the shape (1, 3, max(SCALES), MAX_SIZE).
 
     With four to six tops, or three of which the second is called rois (the image, regions, labels,
     and perhaps targets and weights of Fast R-CNN), there is nothing to read from a list; the
@@ -63,6 +64,7 @@ class RoIDataLayer(PythonEquivalent, Source):
         "shuffle": True,
         "SCALES": (600,),
         "MAX_SIZE": 1000,
+        "SCALE_MULTIPLE_OF": 0,
         "PIXEL_MEANS": (102.9801, 115.9465, 122.7717),
         "USE_FLIPPED": True,
         "AGNOSTIC": False,
@@ -77,6 +79,15 @@ class RoIDataLayer(PythonEquivalent, Source):
         except ValueError:
             return []
         return missing_box_list(source) if isinstance(source, str) else []
+
+    @classmethod
+    def assumed_image(cls, message: Message) -> str:
+        # The original's configuration tells it.
+        try:
+            stated = parse_param_str(message.python_param.param_str)
+        except ValueError:
+            return ""
+        return "" if "SCALES" in stated or "MAX_SIZE" in stated else str(message.top[0])
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         self.read_options(message)
@@ -93,11 +104,17 @@ class RoIDataLayer(PythonEquivalent, Source):
         # As the original's configuration HAS_RPN says; the names of the tops tell it here.
         self.with_proposals = len(message.top) == _WITH_PROPOSALS and message.top[1] != "rois"
         if self.with_proposals:
-            self.shapes = [image, (1, 3), (1, 5)]
+            self.shapes = [image, (1, 6 if given["SCALE_MULTIPLE_OF"] else 3), (1, 5)]
         else:
             self.shapes = [image, *self._shapes_of_regions()][: len(message.top)]
         if given["source"] and not self.context.options.shapes_only:
             self._read_list()
+
+    def state_shapes(self, message: Message, stated: Mapping[str, Shape]) -> None:
+        """A stated shape with three extents is that of one image: channels, height, width."""
+        super().state_shapes(message, stated)
+        if len(self.shapes[0]) == 3:
+            self.shapes[0] = (1, *self.shapes[0])
 
     def _option(self, name: str, found: Mapping[str, Any]) -> Any:
         if name == "AGNOSTIC" and name not in found:
@@ -167,7 +184,10 @@ class RoIDataLayer(PythonEquivalent, Source):
         seed = self.context.options.seed
         side = int(scales[pick_one(seed, index, "scale of an image", len(scales))])
         preparation = Preparation(
-            tuple(self.given["PIXEL_MEANS"]), side, int(self.given["MAX_SIZE"])
+            tuple(self.given["PIXEL_MEANS"]),
+            side,
+            int(self.given["MAX_SIZE"]),
+            int(self.given["SCALE_MULTIPLE_OF"]),
         )
         with errors_at(self.context.place):
             return prepared(image, preparation)
