@@ -195,6 +195,7 @@ _SETTINGS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     ROIPOOL: _roipool,
     POOL: _pool,
     LRN: _lrn,
+    CONCAT: lambda layer: {"dim": numbers(layer.get("dim", 3), 1)[0]},
     RELU: lambda layer: {"leak": number(layer.get("leak", 0))},
     BNORM: lambda layer: {"epsilon": number(layer.get("epsilon", 1e-5))},
     DROPOUT: lambda layer: {"rate": number(layer.get("rate", 0.5))},
