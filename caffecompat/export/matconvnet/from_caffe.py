@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -28,6 +27,7 @@ from caffecompat.export.matconvnet.layers import (
     SOFTMAX,
     SUM,
     MatLayer,
+    MatNet,
 )
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.outputs import output_flags
@@ -43,15 +43,6 @@ _ON_ANY_SHAPE = ("Split", "Flatten", "ReLU", "Sigmoid", "Dropout")
 
 # Of a convolution without padding and stride.
 _PLAIN = {"pad": (0,) * 4, "stride": (1, 1), "dilate": (1, 1)}
-
-
-@dataclass
-class MatNet:
-    """The layers, and the size (H, W, C) of the image that they take."""
-
-    layers: list[MatLayer] = field(default_factory=list)
-    size: tuple[int, int, int] = (0, 0, 0)
-    input: str = "data"
 
 
 def from_caffe(model: CaffeModel) -> MatNet:

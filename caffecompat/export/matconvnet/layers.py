@@ -60,6 +60,15 @@ class MatLayer:
     arrays: list[np.ndarray] = field(default_factory=list)
 
 
+@dataclass
+class MatNet:
+    """The layers, and the size (H, W, C) of the image that they take."""
+
+    layers: list[MatLayer] = field(default_factory=list)
+    size: tuple[int, int, int] = (0, 0, 0)
+    input: str = "data"
+
+
 def read_layers(variables: dict[str, Any], path: Path) -> list[MatLayer]:
     """The layers of a net: of a cell as SimpleNN, of a struct as DagNN.
 
