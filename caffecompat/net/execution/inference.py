@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, overload
 
@@ -314,3 +315,11 @@ def _check_shapes(net: Any, options: InferenceOptions) -> None:
             f"shapes: the net has no input {unknown[0]!r}; its inputs are "
             f"{', '.join(sorted(known))}"
         )
+    for name, shape in (options.shapes or {}).items():
+        if not isinstance(shape, Sequence) or not all(
+            isinstance(n, Integral) and n > 0 for n in shape
+        ):
+            raise NetError(
+                f"shapes: that of {name!r} is {shape!r}; give positive numbers, as in "
+                f"shapes={{{name!r}: {net.blobs[name].shape}}}"
+            )
