@@ -12,10 +12,10 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, overload
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -317,7 +317,7 @@ def _check_shapes(net: Any, options: InferenceOptions) -> None:
         )
     for name, shape in (options.shapes or {}).items():
         if not isinstance(shape, Sequence) or not all(
-            isinstance(n, Integral) and n > 0 for n in shape
+            isinstance(n, (int, np.integer)) and n > 0 for n in shape
         ):
             raise NetError(
                 f"shapes: that of {name!r} is {shape!r}; give positive numbers, as in "
