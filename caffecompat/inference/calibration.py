@@ -46,6 +46,10 @@ def calibration_batches(net: Net, options: InferenceOptions) -> list[Arrays]:
         raise NetError(f"int8 needs images to take the ranges of values from; {REMEDY}")
     if isinstance(given, int):
         return _read(net, given, net.name or "the net")
+    if isinstance(given, Mapping) or not all(isinstance(batch, Mapping) for batch in given):
+        raise NetError(f"calibration is no list of batches by input name; {REMEDY}")
+    if not given:
+        raise NetError(f"calibration has no batches; {REMEDY}")
     feeds = [top.blob for top in net.program().feeds]
     return [_matched(batch, feeds) for batch in given]
 
@@ -69,7 +73,7 @@ def _read(net: Net, count: int, who: str) -> list[Arrays]:
 
 def _matched(batch: Mapping[str, Any], feeds: Sequence[str]) -> Arrays:
     """The arrays for ``feeds``, by name; a single input takes the only array with four axes."""
-    arrays = {name: np.asarray(value, np.float32) for name, value in batch.items()}
+    arrays = {name: _numbers(name, value) for name, value in batch.items()}
     images = [value for value in arrays.values() if value.ndim == 4]
     if len(feeds) == 1 and feeds[0] not in arrays and len(images) == 1:
         return {feeds[0]: images[0]}
@@ -81,6 +85,13 @@ def _matched(batch: Mapping[str, Any], feeds: Sequence[str]) -> Arrays:
             f"{', '.join(map(repr, feeds))}"
         )
     return {name: arrays[name] for name in feeds}
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value, np.float32)
+    except (TypeError, ValueError) as error:
+        raise NetError(f"calibration: {name!r} is no array of numbers: {error}") from error
 
 
 class Agreement:

@@ -27,10 +27,21 @@ class Power(Layer):
         p = message.power_param
         self.power, self.scale, self.shift = p.power, p.scale, p.shift
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether the top does not depend on the bottom."""
+        return bool(self.power * self.scale == 0)
+
+    def constant(self) -> float:
+        """The top's elements where it does not depend on the bottom."""
+        import torch
+
+        return float(self.forward(torch.zeros(())))
+
     def forward(self, x: Tensor) -> Tensor:
         import torch
 
-        if self.power * self.scale == 0:
+        if self.is_constant:
             return torch.full_like(x, self.shift, requires_grad=False).pow(self.power)
         if self.scale == 1:
             y = x if self.shift == 0 else x + self.shift

@@ -25,6 +25,12 @@ def spatial_dropout(phase: str) -> str:
     return f'type: "Python" python_param {{ {names} param_str: "{settings}" }}'
 
 
+# Tops that are not finite, whose differences are none.
+ENDLESS = [
+    'type: "Power" power_param { scale: 0 power: -1 }',
+    'type: "Power" power_param { scale: 0 shift: -2 power: 0.5 }',
+    'type: "Power" power_param { shift: -inf }',
+]
 CASES = [
     case(conv("num_output: 4 kernel_size: 3"), IMAGE),
     case(conv("num_output: 4 kernel_h: 3 kernel_w: 1 pad_h: 2 pad_w: 0 stride: 2"), IMAGE),
@@ -63,6 +69,8 @@ CASES = [
     case('type: "LRN" lrn_param { local_size: 3 alpha: 7e9 k: 3e9 }', (2, 6, 4, 3)),
     case('type: "LRN" lrn_param { local_size: 3 alpha: 90 beta: 2 k: -0.1 }', (2, 6, 4, 3)),
     case('type: "LRN" lrn_param { local_size: 3 alpha: 1e-7 k: 1e-9 }', (2, 6, 4, 3)),
+    case('type: "LRN" lrn_param { local_size: 3 alpha: 0 k: 2 }', (2, 6, 4, 3)),
+    case('type: "LRN" lrn_param { local_size: 3 alpha: 2 beta: -0.5 }', (2, 6, 4, 3)),
     case(
         'type: "LRN" lrn_param { local_size: 3 alpha: 0.7 beta: 0.6 norm_region: WITHIN_CHANNEL }',
         IMAGE,
@@ -98,6 +106,7 @@ CASES = [
     case('type: "Swish" swish_param { beta: 0.5 }', IMAGE),
     case('type: "Clip" clip_param { min: -0.5 max: 0.7 }', IMAGE),
     case('type: "Clip" clip_param { min: 0.5 max: -0.7 }', IMAGE),
+    case('type: "Clip" clip_param { min: -inf max: 0.7 }', IMAGE),
     case('type: "Threshold" threshold_param { threshold: 0.2 }', IMAGE),
     case('type: "Power" power_param { power: 2 scale: 0.5 shift: -1 }', IMAGE),
     case('type: "Power" power_param { power: 3 }', IMAGE),

@@ -136,6 +136,9 @@ def test_int8(engine: str) -> None:
         (None, "int8 needs images to take the ranges of values from; give calibration=["),
         (3, "has no data layer to read images for int8 from"),
         (0, "the number of calibration batches is 0"),
+        ([], "calibration has no batches; give calibration=["),
+        ({"data": np.zeros((2, 6, 9, 7))}, "no list of batches by input name; give calibration=["),
+        ([{"data": "x"}], "calibration: 'data' is no array of numbers"),
         ([{"label": np.zeros(3)}], "a batch has 'label' 3, but the net's inputs are 'data'"),
     ],
 )

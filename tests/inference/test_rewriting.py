@@ -44,6 +44,7 @@ def joined(*more: str, outputs: int = 8) -> list[str]:
 
 
 POOLING = simple("Pooling", "p", "j", "p", "pooling_param { kernel_size: 3 stride: 2 }")
+MASK = simple("Power", "half", "m", "half", "power_param { scale: 0.5 }")
 CASES = {
     "lrn": (
         lrn("local_size: 5 alpha: 0.7 beta: 0.75 k: 1.5"),
@@ -55,7 +56,7 @@ CASES = {
     ),
     "lrn, negative alpha": (
         lrn("local_size: 3 alpha: -0.01 beta: 0.75"),
-        LRN,
+        "",  # ONNX has no such LRN
     ),
     "lrn, as many channels": (
         lrn("local_size: 13 alpha: 2 beta: 0.75"),
@@ -71,6 +72,10 @@ CASES = {
         JOINED,
     ),
     "concatenation and pooling": (joined(POOLING, narrow("x", "p")), JOINED),
+    "concatenation and pooling, whose mask is read": (
+        joined(POOLING.replace('top: "p"', 'top: "p" top: "m"'), narrow("x", "p"), MASK),
+        "",
+    ),
     "concatenation, an output": (joined(), ""),
     "concatenation, another reader": (
         joined(narrow("x", "j"), simple("TanH", "t", "j", "t")),

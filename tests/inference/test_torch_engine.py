@@ -229,6 +229,11 @@ def test_wrong_inputs_name_the_layer() -> None:
             "shapes: the net's weights are not for inputs data 2x6x9x7: ",
         ),
         ({"precision": "int8"}, "engine torch has no int8; use engine onnxruntime or openvino"),
+        (
+            {"shapes": {"data": (0, 6, 9, 7)}},
+            "shapes: that of 'data' is (0, 6, 9, 7); give positive",
+        ),
+        ({"shapes": {"data": "2x6"}}, "shapes: that of 'data' is '2x6'; give positive numbers"),
         ({"shapes": {"image": (1,)}}, "shapes: the net has no input 'image'; its inputs are data"),
     ],
 )

@@ -38,11 +38,15 @@ class MatConvNetEngine(Engine):
         self.inputs = dict(zip(other.inputs, shapes, strict=True))
         before = other.model.preprocessing
         self._turned = before is not None and before.channel_order == "RGB"
+        # Inputs are as the net takes them; the file multiplies by the scale itself.
+        self._scale = np.float32(1 if before is None else before.scale)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         given = [inputs[name] for name in self.inputs]
         if self._turned:
             given = [np.ascontiguousarray(x[:, ::-1]) if x.ndim == 4 else x for x in given]
+        if self._scale != 1:
+            given = [x / self._scale if x.ndim == 4 else x for x in given]
         found = self._own.run(dict(zip(self._own.inputs, given, strict=True)))
         return {
             name: found[own].reshape(-1, *self._shapes[name]) for name, own in self._outputs.items()

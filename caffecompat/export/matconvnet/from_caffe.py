@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from caffecompat.errors import ExportError
 from caffecompat.export.fork_settings import unwritten_settings
+from caffecompat.export.free_names import free_name
 from caffecompat.export.inputs.region_inputs import region_inputs
+from caffecompat.export.matconvnet.image_input import ImageInput
 from caffecompat.export.matconvnet.layers import (
     BNORM,
     CONCAT,
@@ -26,6 +28,7 @@ from caffecompat.export.matconvnet.layers import (
     SOFTMAX,
     SUM,
     MatLayer,
+    MatNet,
 )
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.outputs import output_flags
@@ -33,24 +36,22 @@ from caffecompat.net import Net
 from caffecompat.net.setup.build import BuiltLayer
 from caffecompat.weights.array_names import current_blobs
 
-COLOURS = 3
 IMAGE_AXES = 4
+# What Flatten makes of a map stays a map in MatConvNet: these layers do the same with it.
+_ON_ANY_SHAPE = ("Split", "Flatten", "ReLU", "Sigmoid", "Dropout")
 
 
-@dataclass
-class MatNet:
-    """The layers, and the size (H, W, C) of the image that they take."""
-
-    layers: list[MatLayer] = field(default_factory=list)
-    size: tuple[int, int, int] = (0, 0, 0)
-    input: str = "data"
+# Of a convolution without padding and stride.
+_PLAIN = {"pad": (0,) * 4, "stride": (1, 1), "dilate": (1, 1)}
 
 
 def from_caffe(model: CaffeModel) -> MatNet:
     """The model's layers as MatConvNet has them, for R, G, B images.
 
     A fully connected layer becomes a convolution over its whole map, Scale goes into the BatchNorm
-    before it, and the first convolution of a net for B, G, R images is turned.
+    before it, and the first convolution of a net for B, G, R images is turned. A convolution of 1x1
+    does that for other first layers, and multiplies by the scale of the preprocessing, which
+    MatConvNet has not.
 
     Raises:
         NetError: the net cannot be built.
@@ -75,15 +76,25 @@ class _Writer:
         self.net = MatNet()
         # Why layers cannot be written, by their names.
         self.problems: dict[str, str] = {}
-        # The variable and the shape of each value of a blob.
+        # The variable and the shape of each value of a blob, as MatConvNet and as Caffe has it.
         self.variables: dict[Any, str] = {}
         self.shapes: dict[Any, tuple[int, ...]] = {}
+        self._own_shapes: dict[Any, tuple[int, ...]] = {}
+        self.image = ImageInput(model.preprocessing)
+        # The variable of the image as the net takes it, once it is made.
+        self._prepared = ""
+        self._names: set[str] = set()
+        # The last BatchNorm that no Scale has joined, by its top.
+        self._norms: dict[Any, MatLayer] = {}
 
     def add(self, built: BuiltLayer) -> None:
         for top, shape in zip(built.tops, built.shapes, strict=True):
-            self.shapes[top] = tuple(shape)
+            self._own_shapes[top] = tuple(shape)
+            on_any_shape = built.type in _ON_ANY_SHAPE
+            self.shapes[top] = self.shapes[built.bottoms[0]] if on_any_shape else tuple(shape)
             # MatConvNet has no layers in place; Caffe's importer there appends an x, too.
-            self.variables[top] = str(top).replace("'", "x")
+            wanted = str(top).replace("'", "x")
+            self.variables[top] = free_name(wanted, self.variables.values())
         if built.type in ("Split", "Flatten"):
             for top in built.tops:
                 self.variables[top] = self.variables[built.bottoms[0]]
@@ -91,6 +102,12 @@ class _Writer:
             self._input(built)
         elif built.type == "Scale" and self._joins_norm(built):
             self.variables[built.tops[0]] = self.variables[built.bottoms[0]]
+        elif built.type == "Scale":
+            self.refuse(built, "MatConvNet has it only within a BatchNorm that nothing else reads")
+        elif built.type not in (*_ON_ANY_SHAPE, "InnerProduct") and self._reads_flat_map(built):
+            self.refuse(
+                built, "it reads what Flatten makes of a map, which stays one in MatConvNet"
+            )
         elif fields := unwritten_settings(built):
             self.refuse(built, f"MatConvNet has no such settings: {fields}")
         elif built.type not in _WRITERS:
@@ -107,16 +124,45 @@ class _Writer:
         kind: str,
         settings: dict[str, Any],
         arrays: list[np.ndarray] | None = None,
-    ) -> None:
-        self.net.layers.append(
-            MatLayer(
-                built.name.replace("-", "_"),
-                kind,
-                [self.variables[bottom] for bottom in built.bottoms],
-                [self.variables[top] for top in built.tops[:1]],
-                settings,
-                arrays or [],
-            )
+        turned: bool = False,
+    ) -> MatLayer:
+        """Adds a layer.
+
+        Args:
+            turned: its filters take the image as MatConvNet has it.
+        """
+        inputs = [self.variables[bottom] for bottom in built.bottoms]
+        if not turned:
+            # Made before the layer that reads it.
+            prepared = self._image_as_the_net_takes_it() if self.reads_image(built) else ""
+            inputs = [prepared if name == self.image.variable else name for name in inputs]
+        outputs = [self.variables[top] for top in built.tops[:1]]
+        name = self._new_name(built.name.replace("-", "_"))
+        self.net.layers.append(MatLayer(name, kind, inputs, outputs, settings, arrays or []))
+        return self.net.layers[-1]
+
+    def _new_name(self, wanted: str) -> str:
+        name = free_name(wanted, self._names)
+        self._names.add(name)
+        return name
+
+    def _image_as_the_net_takes_it(self) -> str:
+        """Its variable, that of a convolution of 1x1 where it is not MatConvNet's."""
+        if self.image.fits:
+            return self.image.variable
+        if not self._prepared:
+            self._prepared = free_name("image", self.variables.values())
+            arrays = [self.image.filters(), np.zeros(0, np.float32)]
+            ends = [self.image.variable], [self._prepared]
+            self.net.layers.append(MatLayer(self._new_name("image"), CONV, *ends, _PLAIN, arrays))
+        return self._prepared
+
+    def _reads_flat_map(self, built: BuiltLayer) -> bool:
+        """Whether a bottom has height and width in MatConvNet that it has not in Caffe."""
+        return any(
+            prod(self.shapes[bottom][2:]) > 1
+            and len(self.shapes[bottom]) != len(self._own_shapes[bottom])
+            for bottom in built.bottoms
         )
 
     def blobs(self, built: BuiltLayer) -> list[np.ndarray]:
@@ -130,34 +176,41 @@ class _Writer:
         self.problems[built.name] = f"{who}: {why}"
 
     def reads_image(self, built: BuiltLayer) -> bool:
-        return self.variables[built.bottoms[0]] == self.net.input
+        return self.image.variable in [self.variables[bottom] for bottom in built.bottoms]
 
     def turns(self, built: BuiltLayer, channels: int) -> bool:
         """Whether a layer's input channels are turned, since it reads a B, G, R image."""
-        preprocessing = self.model.preprocessing
-        rgb = preprocessing is not None and preprocessing.channel_order == "RGB"
-        return self.reads_image(built) and channels == COLOURS and not rgb
+        return self.reads_image(built) and self.image.can_turn(channels)
 
     def _input(self, built: BuiltLayer) -> None:
         if built.tops and built.tops[0].blob in self.regions:
             return
         shape = tuple(built.shapes[0]) if built.shapes else ()
-        if len(shape) != IMAGE_AXES or self.net.size != (0, 0, 0):
+        if len(shape) != IMAGE_AXES or self.image.size != (0, 0, 0):
             self.refuse(built, "MatConvNet's nets take one image")
             return
-        self.net.size = (shape[2], shape[3], shape[1])
-        self.net.input = self.variables[built.tops[0]]
+        self.image.size = self.net.size = (shape[2], shape[3], shape[1])
+        self.image.variable = self.net.input = self.variables[built.tops[0]]
 
     def _joins_norm(self, built: BuiltLayer) -> bool:
-        """Puts a Scale into the BatchNorm right before it."""
-        last = self.net.layers[-1] if self.net.layers else None
-        if last is None or last.type != BNORM or len(built.bottoms) != 1:
+        """Puts a Scale of channels into the BatchNorm that it alone reads."""
+        norm = self._norms.get(built.bottoms[0])
+        layer: Any = built.layer
+        if norm is None or len(built.bottoms) != 1:
             return False
-        if last.outputs != [self.variables[built.bottoms[0]]]:
+        if (
+            layer.first != 1
+            or len(layer.specs[0].shape) != 1
+            or built.name not in self.model.weights
+        ):
             return False
-        blobs = self.blobs(built)
-        last.arrays[: len(blobs)] = blobs
+        blobs = [blob.reshape(-1) for blob in self.blobs(built)]
+        norm.arrays[: len(blobs)] = blobs
         return True
+
+    def add_norm(self, built: BuiltLayer, eps: float, arrays: list[np.ndarray]) -> None:
+        """Adds a BatchNorm, which a Scale may join."""
+        self._norms[built.tops[0]] = self.layer(built, BNORM, {"epsilon": eps}, arrays)
 
 
 def _convolution(writer: _Writer, built: BuiltLayer) -> None:
@@ -183,7 +236,8 @@ def _deconvolution(writer: _Writer, built: BuiltLayer) -> None:
     (y, x) = layer.geometry.pad
     filters, *bias = writer.blobs(built)
     filters = filters.reshape(layer.specs[0].shape)
-    if writer.turns(built, filters.shape[0]) and layer.group == 1:
+    turned = writer.turns(built, filters.shape[0]) and layer.group == 1
+    if turned:
         filters = filters[::-1]
     settings = {
         "upsample": layer.geometry.stride,
@@ -191,7 +245,7 @@ def _deconvolution(writer: _Writer, built: BuiltLayer) -> None:
         "numGroups": float(layer.group),
     }
     biases = bias[0] if bias else np.zeros(0, np.float32)
-    writer.layer(built, CONVT, settings, [filters.transpose(2, 3, 1, 0), biases])
+    writer.layer(built, CONVT, settings, [filters.transpose(2, 3, 1, 0), biases], turned)
 
 
 def _crop(writer: _Writer, built: BuiltLayer) -> None:
@@ -225,7 +279,7 @@ def _inner_product(writer: _Writer, built: BuiltLayer) -> None:
     filters, *bias = writer.blobs(built)
     whole = (*shape, 1, 1)[1:4]
     filters = filters.reshape(len(filters.reshape(layer.specs[0].shape)), *whole)
-    _add_conv(writer, built, filters, bias, {"pad": (0,) * 4, "stride": (1, 1), "dilate": (1, 1)})
+    _add_conv(writer, built, filters, bias, _PLAIN)
 
 
 def _add_conv(
@@ -235,10 +289,11 @@ def _add_conv(
     bias: list[np.ndarray],
     settings: dict[str, Any],
 ) -> None:
-    if writer.turns(built, filters.shape[1]):
+    turned = writer.turns(built, filters.shape[1])
+    if turned:
         filters = filters[:, ::-1]
     biases = bias[0] if bias else np.zeros(0, np.float32)
-    writer.layer(built, CONV, settings, [filters.transpose(2, 3, 1, 0), biases])
+    writer.layer(built, CONV, settings, [filters.transpose(2, 3, 1, 0), biases], turned)
 
 
 def _pooling(writer: _Writer, built: BuiltLayer) -> None:
@@ -264,12 +319,14 @@ def _pooling(writer: _Writer, built: BuiltLayer) -> None:
 
 def _batch_norm(writer: _Writer, built: BuiltLayer) -> None:
     layer: Any = built.layer
+    if not layer.use_statistics:
+        raise ExportError("it takes its statistics from the batch, MatConvNet's are stored")
     mean, variance, factor = (blob.astype(np.float64).reshape(-1) for blob in writer.blobs(built))
     inverse = 1 / factor[0] if factor[0] else 0.0
     deviation = np.sqrt(variance * inverse + layer.eps)
     moments = np.stack([mean * inverse, deviation], axis=1).astype(np.float32)
     ones = np.ones(len(mean), np.float32)
-    writer.layer(built, BNORM, {"epsilon": float(layer.eps)}, [ones, ones * 0, moments])
+    writer.add_norm(built, float(layer.eps), [ones, ones * 0, moments])
 
 
 def _lrn(writer: _Writer, built: BuiltLayer) -> None:
@@ -304,8 +361,18 @@ def _eltwise(writer: _Writer, built: BuiltLayer) -> None:
     writer.layer(built, SUM, {})
 
 
+def _softmax(writer: _Writer, built: BuiltLayer) -> None:
+    layer: Any = built.layer
+    if layer.along != 1:
+        raise ExportError("MatConvNet's softmax is along channels")
+    writer.layer(built, SOFTMAX, {})
+
+
 def _plain(kind: str) -> Callable[[_Writer, BuiltLayer], None]:
-    return lambda writer, built: writer.layer(built, kind, {})
+    def write(writer: _Writer, built: BuiltLayer) -> None:
+        writer.layer(built, kind, {})
+
+    return write
 
 
 _WRITERS: dict[str, Callable[[_Writer, BuiltLayer], None]] = {
@@ -322,5 +389,5 @@ _WRITERS: dict[str, Callable[[_Writer, BuiltLayer], None]] = {
     "ROIPooling": _roi_pooling,
     "ReLU": _relu,
     "Sigmoid": _plain(SIGMOID),
-    "Softmax": _plain(SOFTMAX),
+    "Softmax": _softmax,
 }

@@ -60,6 +60,15 @@ class MatLayer:
     arrays: list[np.ndarray] = field(default_factory=list)
 
 
+@dataclass
+class MatNet:
+    """The layers, and the size (H, W, C) of the image that they take."""
+
+    layers: list[MatLayer] = field(default_factory=list)
+    size: tuple[int, int, int] = (0, 0, 0)
+    input: str = "data"
+
+
 def read_layers(variables: dict[str, Any], path: Path) -> list[MatLayer]:
     """The layers of a net: of a cell as SimpleNN, of a struct as DagNN.
 
@@ -195,6 +204,7 @@ _SETTINGS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     ROIPOOL: _roipool,
     POOL: _pool,
     LRN: _lrn,
+    CONCAT: lambda layer: {"dim": numbers(layer.get("dim", 3), 1)[0]},
     RELU: lambda layer: {"leak": number(layer.get("leak", 0))},
     BNORM: lambda layer: {"epsilon": number(layer.get("epsilon", 1e-5))},
     DROPOUT: lambda layer: {"rate": number(layer.get("rate", 0.5))},

@@ -28,9 +28,17 @@ def _part(meta: dict[str, Any], name: str) -> dict[str, Any]:
     return found[0] if isinstance(found, list) and found and isinstance(found[0], dict) else {}
 
 
+def _array(part: dict[str, Any], key: str) -> np.ndarray:
+    """A field as an array; an empty one if it is missing, or a cell of arrays."""
+    try:
+        return np.asarray(part.get(key, ()))
+    except ValueError:  # arrays of different shapes
+        return np.zeros(0)
+
+
 def _numbers(part: dict[str, Any], key: str) -> list[float]:
     """The numbers of a field in a row; none if it is missing, or one is not a finite number."""
-    found = np.asarray(part.get(key, ()))
+    found = _array(part, key)
     if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
         return []
     return [float(number) for number in found.reshape(-1)]
@@ -59,7 +67,7 @@ def _channels(layers: list[MatLayer], stated: list[int]) -> int:
 def preprocessing_of(meta: dict[str, Any], swapped: bool) -> Preprocessing | None:
     """What ``meta.normalization`` says about images, for the channels that the net takes."""
     normalization = _part(meta, "normalization")
-    mean = np.asarray(normalization.get("averageImage", ()))
+    mean = _array(normalization, "averageImage")
     size = [int(number) for number in _numbers(normalization, "imageSize")]
     if mean.dtype.kind not in "fiu" or len(size) < 2:
         return None
@@ -96,5 +104,5 @@ def _resize(normalization: dict[str, Any], crop: tuple[int, int]) -> tuple[int, 
         size = crop[0] + int(border[0]), crop[1] + int(border[1])
     elif part and 1 / _LARGEST < part[0] <= 1:
         size = round(crop[0] / part[0]), round(crop[1] / part[0])
-    keep = np.asarray(normalization.get("keepAspect", True)).reshape(-1)
-    return min(size) if keep.size and bool(keep[0]) else size
+    keep = _array(normalization, "keepAspect").reshape(-1)
+    return size if keep.size and not keep[0] else min(size)

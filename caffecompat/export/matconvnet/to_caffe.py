@@ -30,6 +30,7 @@ from caffecompat.export.matconvnet.layers import (
 from caffecompat.export.matconvnet.meta import COLOURS, input_shape, preprocessing_of, read_meta
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.windows import set_windows
+from caffecompat.layers._pooling_windows import Windows
 from caffecompat.net.definition import read_definition
 from caffecompat.proto.input_layers import input_layer
 from caffecompat.proto.schema import new
@@ -245,7 +246,8 @@ def _pool(build: _Build, layer: MatLayer) -> Shape | str:
     p = build.layer(layer, "Pooling").pooling_param
     p.pool = p.AVE if layer.settings["method"] == "avg" else p.MAX
     set_windows(p, kernel, stride, (top, left))
-    if wanted != _ceil(shape, kernel, stride, (top, left)):
+    steps = (max(1, stride[0]), max(1, stride[1]))
+    if wanted != Windows(shape[1:], kernel, steps, (top, left)).count:
         if (top, left) != (bottom, right):
             return "no rounding of Caffe's gives its windows; it has padding on one side only"
         p.round_mode = p.FLOOR
@@ -262,17 +264,6 @@ def _floor(
     height = (shape[1] + pad[0] + pad[1] - kernel[0]) // max(1, stride[0]) + 1
     width = (shape[2] + pad[2] + pad[3] - kernel[1]) // max(1, stride[1]) + 1
     return height, width
-
-
-def _ceil(
-    shape: Shape, kernel: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int]
-) -> tuple[int, ...]:
-    """Caffe's extents, without the last window if it starts behind the padded image."""
-    found = []
-    for size, k, s, p in zip(shape[1:], kernel, stride, pad, strict=True):
-        count = -(-(size + 2 * p - k) // max(1, s)) + 1
-        found.append(count - 1 if p and (count - 1) * s >= size + p else count)
-    return tuple(found)
 
 
 def _relu(build: _Build, layer: MatLayer) -> Shape:
@@ -325,10 +316,19 @@ def _dropout(build: _Build, layer: MatLayer) -> Shape:
     return build.shapes[layer.inputs[0]]
 
 
-def _concat(build: _Build, layer: MatLayer) -> Shape:
-    build.layer(layer, "Concat")
+def _concat(build: _Build, layer: MatLayer) -> Shape | str:
+    # MATLAB's arrays are H x W x C x N, counted from 1.
+    axis = {1: 2, 2: 3, 3: 1}.get(layer.settings["dim"])
+    if axis is None:
+        return f"it joins along dim {layer.settings['dim']}; 1 to 3 are read"
+    message = build.layer(layer, "Concat")
+    if axis != 1:
+        message.concat_param.axis = axis
     shapes = [build.shapes[name] for name in layer.inputs]
-    return sum(shape[0] for shape in shapes), *shapes[0][1:]
+    channels, height, width = shapes[0]
+    whole = [channels, height, width]
+    whole[axis - 1] = sum(shape[axis - 1] for shape in shapes)
+    return whole[0], whole[1], whole[2]
 
 
 def _same(kind: str) -> Callable[[_Build, MatLayer], Shape]:

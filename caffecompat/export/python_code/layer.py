@@ -11,6 +11,7 @@ import keyword
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import isinf, isnan
 from typing import Any, NoReturn, TypeAlias
 
 from caffecompat.errors import ExportError
@@ -144,6 +145,15 @@ def identifier(name: str, taken: set[str]) -> str:
 
 # Names with a meaning in the source.
 RESERVED = frozenset({"self", "torch", "nn", "F", *dir(builtins), *keyword.softkwlist})
+
+
+def number(value: float) -> str:
+    """A number of single precision, in as few digits as tell it."""
+    if isnan(value):
+        return "torch.nan"
+    if isinf(value):
+        return "torch.inf" if value > 0 else "-torch.inf"
+    return f"{value:.9g}"
 
 
 def pair(extents: Sequence[int]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from caffecompat.data.preprocessing import Preprocessing
 from caffecompat.errors import needing_extra
-from caffecompat.export.matconvnet.from_caffe import MatNet, from_caffe
+from caffecompat.export.matconvnet.from_caffe import from_caffe
 from caffecompat.export.matconvnet.layers import (
     BNORM,
     CONCAT,
@@ -25,6 +25,7 @@ from caffecompat.export.matconvnet.layers import (
     SOFTMAX,
     SUM,
     MatLayer,
+    MatNet,
 )
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.targets.base import Target, targets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from caffecompat.errors import NetError
+from caffecompat.errors import NetError, first_line
 from caffecompat.net.execution.gpu.tf32 import switch_tf32
 
 
@@ -16,7 +16,7 @@ def usable_device(device: str | torch.device) -> torch.device:
     """
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise NetError(f"unknown device {device!r}; use 'cpu', 'cuda' or 'cuda:N'") from error
     if chosen.type == "cuda":
         if not torch.cuda.is_available():
@@ -29,7 +29,20 @@ def usable_device(device: str | torch.device) -> torch.device:
                 f"there is no GPU {chosen.index}; this machine has {torch.cuda.device_count()}"
             )
         _use_exact_operators()
+    elif chosen.type != "cpu":
+        _check_built_for(chosen)
     return chosen
+
+
+def _check_built_for(device: torch.device) -> None:
+    """Refuses a device that this build of torch, or this machine, does not have."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch's build for xpu is asserted
+        raise NetError(
+            f"device '{device}' was asked for, but torch has none here: {first_line(error)}; use "
+            "the CPU"
+        ) from error
 
 
 def _use_exact_operators() -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, overload
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -314,3 +315,11 @@ def _check_shapes(net: Any, options: InferenceOptions) -> None:
             f"shapes: the net has no input {unknown[0]!r}; its inputs are "
             f"{', '.join(sorted(known))}"
         )
+    for name, shape in (options.shapes or {}).items():
+        if not isinstance(shape, Sequence) or not all(
+            isinstance(n, (int, np.integer)) and n > 0 for n in shape
+        ):
+            raise NetError(
+                f"shapes: that of {name!r} is {shape!r}; give positive numbers, as in "
+                f"shapes={{{name!r}: {net.blobs[name].shape}}}"
+            )

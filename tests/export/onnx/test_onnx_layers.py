@@ -12,7 +12,15 @@ pytest.importorskip("onnx")
 from caffecompat.errors import ExportError
 from caffecompat.export.onnx_graph.layer import writers
 from caffecompat.export.targets.onnx import Onnx
-from tests.export.layer_cases import CASES, FORK_CASES, IMAGE, conv, sentence, spatial_dropout
+from tests.export.layer_cases import (
+    CASES,
+    ENDLESS,
+    FORK_CASES,
+    IMAGE,
+    conv,
+    sentence,
+    spatial_dropout,
+)
 from tests.export.models import (
     assert_close,
     expected_outputs,
@@ -44,6 +52,23 @@ def test_layer(one: tuple, program: str, tmp_path: Path) -> None:
     else:
         found = run_opencv(path, inputs, net.outputs)
     assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("layer", ENDLESS)
+def test_numbers_that_are_not_finite(layer: str, tmp_path: Path) -> None:
+    model = model_of(layer_net(layer, IMAGE))
+    Onnx().write(model, tmp_path / "net.onnx")
+    inputs = random_inputs(model.net())
+    found = run_onnxruntime(tmp_path / "net.onnx", inputs)
+    np.testing.assert_equal(found, expected_outputs(model.net(), inputs))
+
+
+def test_a_constant_top_of_values_that_are_not_finite(tmp_path: Path) -> None:
+    model = model_of(layer_net('type: "Power" power_param { scale: 0 shift: 3 }', IMAGE))
+    Onnx().write(model, tmp_path / "net.onnx")
+    inputs = {name: np.full_like(x, np.inf) for name, x in random_inputs(model.net()).items()}
+    (found,) = run_onnxruntime(tmp_path / "net.onnx", inputs).values()
+    assert (found == 3).all()
 
 
 def test_every_type_has_a_case() -> None:

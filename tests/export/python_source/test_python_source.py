@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from caffecompat.export.model import CaffeModel
 from caffecompat.export.targets.python_source import PythonSource
 from caffecompat.net.parameters.state_dict_names import torch_naming
 from caffecompat.weights import save_weights
-from tests.export.layer_cases import CASES, FORK_CASES, sentence
+from tests.export.layer_cases import CASES, ENDLESS, FORK_CASES, IMAGE, sentence
 from tests.export.models import assert_close, expected_outputs, layer_net, model_of, random_inputs
 from tests.export.python_source.source_net import NET
 
@@ -124,6 +125,16 @@ def test_layer(one: tuple, tmp_path: Path) -> None:
             check(model, tmp_path)
     else:
         check(model, tmp_path)
+
+
+@pytest.mark.parametrize("layer", ENDLESS)
+def test_numbers_that_are_not_finite(layer: str, tmp_path: Path) -> None:
+    model = model_of(layer_net(layer, IMAGE))
+    inputs = random_inputs(model.net())
+    made = load(model, tmp_path).Net()
+    found = made(*map(torch.from_numpy, inputs.values()))
+    wanted = expected_outputs(model.net(), inputs)
+    np.testing.assert_equal({name: value.numpy() for name, value in found.items()}, wanted)
 
 
 def test_source_is_as_one_would_write_it(tmp_path: Path) -> None:

@@ -129,6 +129,15 @@ class TestBadInput:
             net(CLASSIFIER, phase="tset")
         with pytest.raises(NetError, match="unknown device 'gpu0'"):
             net(CLASSIFIER, device="gpu0")
+        with pytest.raises(NetError, match="unknown device None"):
+            net(CLASSIFIER, device=None)
+
+    @pytest.mark.parametrize("device", ["xpu", "mps"])
+    def test_a_device_that_torch_has_not_here(self, device: str) -> None:
+        if getattr(torch, device).is_available():
+            pytest.skip(f"there is an {device} device here")
+        with pytest.raises(NetError, match=f"device '{device}' was asked for.*; use the CPU"):
+            net(CLASSIFIER, device=device)
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
     def test_no_gpu(self) -> None:

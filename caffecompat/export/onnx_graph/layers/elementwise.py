@@ -76,10 +76,9 @@ def threshold(at: OnnxLayer) -> None:
 @writers.register("Power")
 def power(at: OnnxLayer) -> None:
     layer = at.layer
-    if layer.power * layer.scale == 0:
-        value = 1.0 if layer.power == 0 else layer.shift**layer.power
-        zero = at.node("Mul", at.x, at.constant("zero", 0))
-        at.write("Add", zero, at.constant("value", value))
+    if layer.is_constant:
+        # Not a product with 0, which infinity and NaN do not become.
+        at.write("Expand", at.constant("value", layer.constant()), at.node("Shape", at.x))
         return
     steps = [("Mul", layer.scale, 1.0), ("Add", layer.shift, 0.0), ("Pow", layer.power, 1.0)]
     _write_steps(at, at.x, [(name, value) for name, value, neutral in steps if value != neutral])

@@ -26,6 +26,9 @@ def lrn(at: OnnxLayer) -> None:
     k = float(layer.k)
     if layer.within:
         _write_lrn(at, _mean_within(at))
+    elif not (layer.alpha > 0 and layer.beta > 0):
+        # ONNX Runtime refuses them.
+        _write_lrn(at, _mean_across(at))
     elif k.is_integer() and 0 <= k <= _LARGEST_BIAS:
         at.write("LRN", at.x, alpha=layer.alpha, beta=layer.beta, bias=k, size=layer.size)
     elif k >= _SMALLEST_FACTOR:

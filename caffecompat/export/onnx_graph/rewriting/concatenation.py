@@ -99,6 +99,8 @@ def _found(graph: OnnxGraph, node: Node) -> _Concatenation | None:
     value, pooling = node.outputs[0], None
     if len(readers[value]) == 1 and readers[value][0].operator == "MaxPool":
         pooling = readers[value][0]
+        if len(pooling.outputs) > 1:  # what reads its mask needs the whole
+            return None
         value = pooling.outputs[0]
     outputs = {one.name for one in graph.outputs}
     convolutions = readers[value]

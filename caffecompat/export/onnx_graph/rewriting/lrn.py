@@ -43,7 +43,7 @@ def _fits(shape: Shape | None) -> bool:
 
 
 class _Operators:
-    """y = x base^-beta; base = k + alpha mean(x^2), over ``size`` channels.
+    """y = x base^-beta; base = k + alpha mean(x^2), over ``size`` channels; alpha is above 0.
 
     The base is a 1x1 convolution of the squares, whose weight is a band around the diagonal.
     """
@@ -61,7 +61,7 @@ class _Operators:
             self._constant("k", np.full(channels, settings["bias"])),
             kernel_shape=[1, 1],
         )
-        if settings["beta"] == 0.75 and settings["alpha"] >= 0:
+        if settings["beta"] == 0.75:
             # By square roots, which take a tenth of the time of a power.
             root = self._add("Sqrt", base)
             power = self._add("Mul", root, self._add("Sqrt", root))

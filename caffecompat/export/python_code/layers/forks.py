@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from caffecompat.export.python_code.layer import CodeLayer, options, writers
+from caffecompat.export.python_code.layer import CodeLayer, number, options, writers
 from caffecompat.export.python_code.layers.plain import write_pooling
 from caffecompat.export.python_code.layers.weighted import convolution
 from caffecompat.layers._pooling_windows import Windows
@@ -28,7 +28,7 @@ def relu6(at: CodeLayer) -> None:
     if slope == 0:
         at.write("F.relu6", at.x)
     else:
-        at.assign(f"F.leaky_relu({at.x}, {slope:.9g}).clamp(max=6)")
+        at.assign(f"F.leaky_relu({at.x}, {number(slope)}).clamp(max=6)")
 
 
 @writers.register("Dropout")
@@ -36,7 +36,7 @@ def dropout(at: CodeLayer) -> None:
     """One that does not pass its bottom on: with ``scale_train: false`` it is scaled in TEST."""
     if at.layer.drops:
         at.refuse("it drops values in phase TEST too (sample_weights_test)")
-    at.assign(f"{at.x} * {1 - at.layer.ratio:.9g}")
+    at.assign(f"{at.x} * {number(1 - at.layer.ratio)}")
 
 
 @writers.register("SpatialDropoutLayer")
@@ -44,7 +44,7 @@ def spatial_dropout(at: CodeLayer) -> None:
     """ENet's, which is scaled in TEST."""
     if at.layer.drops:
         at.refuse("its param_str has the phase TRAIN, in which it drops channels; write TEST there")
-    at.assign(f"{at.x} / {1 - at.layer.ratio:.9g}")
+    at.assign(f"{at.x} / {number(1 - at.layer.ratio)}")
 
 
 @writers.register("ShuffleChannel")
@@ -135,17 +135,17 @@ def bn(at: CodeLayer) -> None:
     """PSPNet's with running statistics, or SegNet's, whose statistics are those of the batch."""
     channels = str(at.shapes[0][1])
     if "slope" in {spec.name for spec in at.layer.specs}:
-        at.write(at.module(at.need("BN"), channels, f"eps={at.layer.eps:.9g}"), at.x)
+        at.write(at.module(at.need("BN"), channels, f"eps={number(at.layer.eps)}"), at.x)
         return
     if len(at.tops) > 1:
         at.refuse("its tops with mean and variance are not written")
-    of_batch = [f"eps={EPS:.9g}"] if at.layer.learn else []
+    of_batch = [f"eps={number(EPS)}"] if at.layer.learn else []
     at.write(at.module(at.need("ScaleShift"), channels, *of_batch), at.x)
 
 
 @writers.register("NVCaffe BatchNorm")
 def batch_norm_of_nvcaffe(at: CodeLayer) -> None:
-    channels, eps = str(at.shapes[0][1]), f"eps={at.layer.eps:.9g}"
+    channels, eps = str(at.shapes[0][1]), f"eps={number(at.layer.eps)}"
     at.write(at.module(at.need("BatchNormScaleBias"), channels, eps), at.x)
 
 
@@ -205,7 +205,7 @@ def normalize(at: CodeLayer) -> None:
             at.need("Normalize"),
             str(tuple(layer.specs[0].shape)),
             str(layer.across_spatial),
-            f"eps={layer.eps:.9g}",
+            f"eps={number(layer.eps)}",
         )
         at.write(module, at.x)
         return

@@ -5,14 +5,16 @@ from __future__ import annotations
 from functools import partial
 from itertools import pairwise
 
-from caffecompat.export.python_code.layer import INDENT, CodeLayer, options, pair, writers
+from caffecompat.export.python_code.layer import (
+    INDENT,
+    CodeLayer,
+    number,
+    options,
+    pair,
+    writers,
+)
 from caffecompat.layers._pooling_windows import Windows, torch_count
 from caffecompat.layers.pooling import maximum
-
-
-def _number(value: float) -> str:
-    """A number of single precision, in as few digits as tell it."""
-    return f"{value:.9g}"
 
 
 def _function(pattern: str, at: CodeLayer) -> None:
@@ -34,47 +36,50 @@ def relu(at: CodeLayer) -> None:
     if slope == 0:
         at.write("F.relu", at.x)
     else:
-        at.write("F.leaky_relu", at.x, _number(slope))
+        at.write("F.leaky_relu", at.x, number(slope))
 
 
 @writers.register("ELU")
 def elu(at: CodeLayer) -> None:
-    at.write("F.elu", at.x, _number(at.layer.alpha))
+    at.write("F.elu", at.x, number(at.layer.alpha))
 
 
 @writers.register("Swish")
 def swish(at: CodeLayer) -> None:
-    at.assign(f"{at.x} * ({at.x} * {_number(at.layer.beta)}).sigmoid()")
+    at.assign(f"{at.x} * ({at.x} * {number(at.layer.beta)}).sigmoid()")
 
 
 @writers.register("Clip")
 def clip(at: CodeLayer) -> None:
-    low, high = _number(at.layer.min), _number(at.layer.max)
+    low, high = number(at.layer.min), number(at.layer.max)
     at.assign(f"{at.x}.clamp(max={high}).clamp(min={low})")
 
 
 @writers.register("Threshold")
 def threshold(at: CodeLayer) -> None:
-    at.assign(f"({at.x} > {_number(at.layer.threshold)}).float()")
+    at.assign(f"({at.x} > {number(at.layer.threshold)}).float()")
 
 
 @writers.register("Power")
 def power(at: CodeLayer) -> None:
     layer = at.layer
-    y = f"({at.x} * {_number(layer.scale)} + {_number(layer.shift)})"
-    at.assign(y if layer.power == 1 else f"{y} ** {_number(layer.power)}")
+    if layer.is_constant:
+        at.write("torch.full_like", at.x, number(layer.constant()))
+        return
+    y = f"({at.x} * {number(layer.scale)} + {number(layer.shift)})"
+    at.assign(y if layer.power == 1 else f"{y} ** {number(layer.power)}")
 
 
 @writers.register("Exp")
 def exp(at: CodeLayer) -> None:
-    at.assign(f"({at.x} * {_number(at.layer.inner)}).exp() * {_number(at.layer.outer)}")
+    at.assign(f"({at.x} * {number(at.layer.inner)}).exp() * {number(at.layer.outer)}")
 
 
 @writers.register("Log")
 def log(at: CodeLayer) -> None:
     layer = at.layer
-    inner = f"({at.x} * {_number(layer.scale)} + {_number(layer.shift)})"
-    at.assign(f"{inner}.log() * {_number(layer.outer)}")
+    inner = f"({at.x} * {number(layer.scale)} + {number(layer.shift)})"
+    at.assign(f"{inner}.log() * {number(layer.outer)}")
 
 
 @writers.register("Pooling")
@@ -144,11 +149,11 @@ def _fits_torch(windows: Windows) -> bool:
 @writers.register("LRN")
 def lrn(at: CodeLayer) -> None:
     layer = at.layer
-    numbers = [str(layer.size), _number(layer.alpha), _number(layer.beta)]
+    numbers = [str(layer.size), number(layer.alpha), number(layer.beta)]
     if layer.within:
         at.write(at.need("within_channel"), at.x, *numbers)
     else:
-        at.write("F.local_response_norm", at.x, *numbers, _number(layer.k))
+        at.write("F.local_response_norm", at.x, *numbers, number(layer.k))
 
 
 @writers.register("MVN")
@@ -157,7 +162,7 @@ def mvn(at: CodeLayer) -> None:
     missing = 4 - len(at.shapes[0])
     if missing:
         x = f"{x}[({'...,' + ' None,' * missing})]"
-    eps = _number(at.layer.eps) if at.layer.scaled else "None"
+    eps = number(at.layer.eps) if at.layer.scaled else "None"
     at.write(at.need("mvn"), x, str(at.layer.over), eps)
 
 
@@ -166,7 +171,7 @@ def eltwise(at: CodeLayer) -> None:
     layer = at.layer
     if layer.operation == "SUM":
         terms = [
-            name if factor == 1 else f"{name} * {_number(factor)}"
+            name if factor == 1 else f"{name} * {number(factor)}"
             for name, factor in zip(at.bottoms, layer.coefficients, strict=True)
         ]
         at.assign(" + ".join(terms))
@@ -242,7 +247,7 @@ def reduction(at: CodeLayer) -> None:
     flat = f"{at.x}.flatten({layer.first})"
     forms = {"SUM": ".sum(-1)", "ASUM": ".abs().sum(-1)", "SUMSQ": ".square().sum(-1)"}
     y = flat + forms.get(layer.operation, ".mean(-1)")
-    at.assign(y if layer.coeff == 1 else f"{y} * {_number(layer.coeff)}")
+    at.assign(y if layer.coeff == 1 else f"{y} * {number(layer.coeff)}")
 
 
 @writers.register("SPP")

@@ -6,6 +6,7 @@ from typing import Any
 
 from caffecompat.export.torch_import.operator import Call, operators
 from caffecompat.export.windows import Pair, set_windows
+from caffecompat.layers._pooling_windows import Windows
 
 
 @operators.register("aten.max_pool2d")
@@ -71,26 +72,12 @@ def _pooling(call: Call, method: str) -> str:
     p = message.pooling_param
     _set_pooling(p, method, kernel, stride, padding)
     size, wanted = call.bottom_shape("self")[-2:], call.shape[-2:]
-    if not call.arguments["ceil_mode"] and _counts(size, kernel, stride, padding) != wanted:
+    rounds_up = Windows(size, kernel, stride, padding).count == wanted
+    if not call.arguments["ceil_mode"] and not rounds_up:
         p.round_mode = p.FLOOR
-    elif _counts(size, kernel, stride, padding) != wanted:
+    elif not rounds_up:
         call.refuse("its last window lies beyond the image, where Caffe has one and torch none")
     return str(message.name)
-
-
-def _counts(size: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair) -> tuple[int, ...]:
-    """The number of windows in Caffe, which rounds up.
-
-    With padding, the last window is dropped if it starts beyond the image and its padding on the
-    first side.
-    """
-    counts = []
-    for n, k, s, p in zip(size, kernel, stride, padding, strict=True):
-        count = -(-(n + 2 * p - k) // s) + 1
-        if any(padding) and (count - 1) * s >= n + p:
-            count -= 1
-        counts.append(count)
-    return tuple(counts)
 
 
 def _set_pooling(p: Any, method: str, kernel: Pair, stride: Pair, padding: Pair) -> None:
