@@ -25,6 +25,7 @@ class Broadcasting(Layer):
 
     def operand_shape(self, p: Message, bottoms: Sequence[Shape]) -> Shape:
         """Shape of the second operand; sets :attr:`first`, its first axis in the bottom."""
+        self._given = p.axis
         if len(bottoms) == 2 and not bottoms[1]:
             self.first = 0
             return ()
@@ -57,15 +58,23 @@ class Broadcasting(Layer):
         return [bottoms[0]]
 
     def _check_operand(self, operand: Sequence[int], bottom: Sequence[int]) -> None:
+        first = self._first_in(bottom, operand)
         self.check(
-            bottom[self.first : self.first + len(operand)] == operand,
+            bottom[first : first + len(operand)] == operand,
             f"the operand {format_shape(operand)} does not match the bottom "
-            f"{format_shape(bottom)} from axis {self.first} on",
+            f"{format_shape(bottom)} from axis {first} on",
         )
 
+    def _first_in(self, bottom: Sequence[int], operand: Sequence[int]) -> int:
+        """The operand's first axis in a bottom of this shape.
+
+        A negative axis is another one after an input was resized to another number of axes.
+        """
+        return self.axis(self._given, bottom) if len(operand) else 0
+
     def aligned(self, operand: Tensor, x: Tensor) -> Tensor:
-        """``operand`` in the type of ``x``, in a shape that broadcasts from :attr:`first` on."""
+        """``operand`` in the type of ``x``, in a shape that broadcasts from its axis on."""
         self._check_operand(operand.shape, x.shape)
-        end = self.first + operand.dim()
+        end = self._first_in(x.shape, operand.shape) + operand.dim()
         # Parameters stay in fp32 where blobs have 16 bits; the result should have 16 bits too.
         return operand.to(x.dtype).reshape(operand.shape + (1,) * (x.dim() - end))

@@ -44,6 +44,7 @@ class Accuracy(Layer):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.accuracy_param
+        self._given = p.axis
         self.along = self.axis(p.axis, bottoms[0])
         self.batch_coupling = ALONG_BATCH if self.along == 0 else None
         self.top_k = p.top_k
@@ -55,25 +56,29 @@ class Accuracy(Layer):
         )
         self._check_top_k(bottoms[0])
 
-    def _check_top_k(self, scores: Sequence[int]) -> None:
-        classes = scores[self.along]
+    def _check_top_k(self, scores: Sequence[int]) -> int:
+        """The class axis of scores of this shape, which have ``top_k`` classes at least."""
+        along = self.axis(self._given, scores)
+        classes = scores[along]
         self.check(
             self.top_k <= classes,
             f"top_k is {self.top_k}, but the scores {format_shape(scores)} have {classes} "
-            f"classes along axis {self.along}",
+            f"classes along axis {along}",
         )
+        return along
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         scores, labels = bottoms
-        check_labels(self, scores, labels, self.along)
-        return [(), (scores[self.along],)] if self.per_class else [()]
+        along = self.axis(self._given, scores)
+        check_labels(self, scores, labels, along)
+        return [(), (scores[along],)] if self.per_class else [()]
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         import torch
 
-        self._check_top_k(scores.shape)
+        along = self._check_top_k(scores.shape)
         scores = -scores.detach() if self.lowest else scores.detach()
-        view = ClassScores(self, scores, labels, self.along, self.ignore)
+        view = ClassScores(self, scores, labels, along, self.ignore)
         with view.naming_bad_labels(self):
             true = view.scores.gather(1, view.labels)
         # A comparison that writes floats takes a quarter of the time of one that writes bools.

@@ -33,18 +33,20 @@ class Concat(AlongAxis):
         if len(bottoms) == 1:
             return bottoms[0]
         self._check_shapes([tuple(x.shape) for x in bottoms])
-        return torch.cat(bottoms, self.along)
+        return torch.cat(bottoms, self.along_in(bottoms[0].shape))
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         self._check_shapes(bottoms)
-        joined = sum(shape[self.along] for shape in bottoms)
-        return [(*bottoms[0][: self.along], joined, *bottoms[0][self.along + 1 :])]
+        along = self.along_in(bottoms[0])
+        joined = sum(shape[along] for shape in bottoms)
+        return [(*bottoms[0][:along], joined, *bottoms[0][along + 1 :])]
 
     def _check_shapes(self, shapes: Sequence[Shape]) -> None:
-        rest = [shape[: self.along] + shape[self.along + 1 :] for shape in shapes]
+        along = self.along_in(shapes[0])
+        rest = [shape[:along] + shape[along + 1 :] for shape in shapes]
         self.check(
             all(other == rest[0] for other in rest)
             and all(len(shape) == len(shapes[0]) for shape in shapes),
             f"its bottoms are {', '.join(map(format_shape, shapes))}; all axes but "
-            f"{self.along} must agree",
+            f"{along} must agree",
         )

@@ -34,22 +34,30 @@ class Crop(Layer):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.crop_param
+        self._given = p.axis
         self.first = self.axis(p.axis, bottoms[0])
         self.batch_coupling = ALONG_BATCH if self.first == 0 else None
-        axes = len(bottoms[0]) - self.first
-        offsets = tuple(p.offset)
+        self._given_offsets = tuple(p.offset)
+        self.offsets = self._offsets(bottoms[0], self.first)
+
+    def _offsets(self, shape: Sequence[int], first: int) -> tuple[int, ...]:
+        """The offset of each axis from ``first`` on."""
+        axes = len(shape) - first
+        offsets = self._given_offsets
         self.check(
             len(offsets) in (0, 1, axes),
             f"offset is given {len(offsets)} times, but {axes} axes are cropped; give one for "
             "each, or one for all",
         )
-        self.offsets = (offsets or (0,)) * axes if len(offsets) < 2 else offsets
+        return (offsets or (0,)) * axes if len(offsets) < 2 else offsets
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         shape, reference = bottoms
-        for axis, offset in enumerate(self.offsets, self.first):
+        # Found for each shape: inputs may be resized to another number of axes.
+        first = self.axis(self._given, shape)
+        for axis, offset in enumerate(self._offsets(shape, first), first):
             self._check_axis(axis, offset, shape, reference)
-        return [(*shape[: self.first], *reference[self.first : len(shape)])]
+        return [(*shape[:first], *reference[first : len(shape)])]
 
     def _check_axis(
         self, axis: int, offset: int, shape: Sequence[int], reference: Sequence[int]
@@ -61,7 +69,8 @@ class Crop(Layer):
         )
 
     def forward(self, x: Tensor, reference: Tensor) -> Tensor:
-        for axis, offset in enumerate(self.offsets, self.first):
+        first = self.axis(self._given, x.shape)
+        for axis, offset in enumerate(self._offsets(x.shape, first), first):
             self._check_axis(axis, offset, x.shape, reference.shape)
             x = x.narrow(axis, offset, reference.shape[axis])
         return x

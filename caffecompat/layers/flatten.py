@@ -24,18 +24,25 @@ class Flatten(Layer):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.flatten_param
-        self.start = self.axis(p.axis, bottoms[0])
-        self.end = self.axis(p.end_axis, bottoms[0], "end_axis") + 1
-        self.check(
-            self.end >= self.start,
-            f"end_axis {p.end_axis} lies more than one axis before axis {p.axis}",
-        )
+        self._given = p.axis, p.end_axis
+        self.start, self.end = self._range(bottoms[0])
+
+    def _range(self, shape: Sequence[int]) -> tuple[int, int]:
+        """The first axis that is merged, and the one after the last.
+
+        They are found for each shape: inputs may be resized to another number of axes.
+        """
+        axis, end_axis = self._given
+        start = self.axis(axis, shape)
+        end = self.axis(end_axis, shape, "end_axis") + 1
+        self.check(end >= start, f"end_axis {end_axis} lies more than one axis before axis {axis}")
+        return start, end
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         shape = bottoms[0]
-        return [(*shape[: self.start], prod(shape[self.start : self.end]), *shape[self.end :])]
+        start, end = self._range(shape)
+        return [(*shape[:start], prod(shape[start:end]), *shape[end:])]
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.end == self.start:
-            return x.unsqueeze(self.start)
-        return x.flatten(self.start, self.end - 1)
+        start, end = self._range(x.shape)
+        return x.unsqueeze(start) if end == start else x.flatten(start, end - 1)

@@ -38,6 +38,7 @@ class InfogainLoss(Loss):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.infogain_loss_param
+        self._given = p.axis
         self.along = self.axis(p.axis, bottoms[0])
         self.check(
             not message.loss_param.HasField("normalize"),
@@ -61,7 +62,8 @@ class InfogainLoss(Loss):
         self, scores: Tensor, labels: Tensor, matrix: Tensor | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         self.check_batch(scores, labels)
-        view = ClassScores(self, scores, labels, self.along, self.normalization.ignore)
+        along = self.axis(self._given, scores.shape)
+        view = ClassScores(self, scores, labels, along, self.normalization.ignore)
         cost = self._cost(view, matrix)
         with view.naming_bad_labels(self):
             rows = cost.index_select(0, view.labels.flatten())
@@ -71,7 +73,7 @@ class InfogainLoss(Loss):
         total = self._sum_of_costs(view.scores.log_softmax(1, dtype=view.exact), rows)
         loss = total / self.normalization.divisor(view.outer, view.inner, view.kept)
         if self.probabilities:
-            return loss, scores.detach().softmax(self.along)
+            return loss, scores.detach().softmax(along)
         return loss
 
     def _cost(self, view: ClassScores, matrix: Tensor | None) -> Tensor:

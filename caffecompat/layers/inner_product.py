@@ -40,6 +40,7 @@ class InnerProduct(Layer):
             "num_output is missing; give it (DIGITS fills in the number of classes)",
         )
         self.check(p.num_output > 0, f"num_output is {p.num_output}, it must be positive")
+        self._given = p.axis
         self.first = self.axis(p.axis, bottoms[0])
         self.batch_coupling = ALONG_BATCH if self.first == 0 else None
         self.outputs = p.num_output
@@ -65,13 +66,15 @@ class InnerProduct(Layer):
         return prod(tops[0]) * self.inputs
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        top = (*bottoms[0][: self.first], self.outputs)
+        top = (*bottoms[0][: self.axis(self._given, bottoms[0])], self.outputs)
         return [(*top, *(1,) * (self.least_axes - len(top)))]
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         import torch.nn.functional as F
 
-        if prod(x.shape[self.first :]) != self.inputs:
+        # A negative axis is another one after an input was resized to another number of axes.
+        first = self.axis(self._given, x.shape)
+        if prod(x.shape[first:]) != self.inputs:
             self.refuse(
                 f"the weight takes {self.inputs} inputs, but the bottom is "
                 f"{format_shape(x.shape)}; its input size is fixed; for inputs of other sizes "
@@ -81,7 +84,7 @@ class InnerProduct(Layer):
             weight = weight.t()
         if self.normalize:
             weight = normalized_rows(weight, in_place=self.training)
-        y = F.linear(x.flatten(self.first), weight, bias)
+        y = F.linear(x.flatten(first), weight, bias)
         for _ in range(self.least_axes - y.dim()):
             y = y.unsqueeze(-1)
         return y

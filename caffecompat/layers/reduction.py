@@ -24,6 +24,7 @@ class Reduction(Layer):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.reduction_param
+        self._given = p.axis
         self.first = self.axis(p.axis, bottoms[0])
         self.operation = p.ReductionOp.Name(p.operation)
         self.coeff = p.coeff
@@ -32,10 +33,10 @@ class Reduction(Layer):
             self.loss_reduction = LossReduction.mean() if mean else LossReduction.sum()
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        return [bottoms[0][: self.first]]
+        return [bottoms[0][: self.axis(self._given, bottoms[0])]]
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.flatten(self.first)
+        x = x.flatten(self.axis(self._given, x.shape))
         if self.operation == "ASUM":
             x = x.abs()
         elif self.operation == "SUMSQ":

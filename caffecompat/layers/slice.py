@@ -40,18 +40,20 @@ class Slice(AlongAxis):
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.count == 1:
             return x
-        return x.split(self._sizes(x.shape), self.along)
+        along = self.along_in(x.shape)
+        return x.split(self._sizes(x.shape, along), along)
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        before, after = bottoms[0][: self.along], bottoms[0][self.along + 1 :]
-        return [(*before, size, *after) for size in self._sizes(bottoms[0])]
+        along = self.along_in(bottoms[0])
+        before, after = bottoms[0][:along], bottoms[0][along + 1 :]
+        return [(*before, size, *after) for size in self._sizes(bottoms[0], along)]
 
-    def _sizes(self, shape: Sequence[int]) -> list[int]:
-        extent = shape[self.along]
+    def _sizes(self, shape: Sequence[int], along: int) -> list[int]:
+        extent = shape[along]
         if not self.points:
             self.check(
                 extent % self.count == 0,
-                f"axis {self.along} of the bottom {format_shape(shape)} does not divide into "
+                f"axis {along} of the bottom {format_shape(shape)} does not divide into "
                 f"{self.count} equal parts; give slice_point",
             )
             return [extent // self.count] * self.count
@@ -59,6 +61,6 @@ class Slice(AlongAxis):
         self.check(
             all(a < b for a, b in pairwise(cuts)),
             f"slice_points {', '.join(map(str, self.points))} must increase and lie inside axis "
-            f"{self.along} of the bottom {format_shape(shape)}",
+            f"{along} of the bottom {format_shape(shape)}",
         )
         return [b - a for a, b in pairwise(cuts)]

@@ -25,11 +25,12 @@ class Softmax(Layer):
     ignored_fork_fields = ("softmax_param.normalize_type",)
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        self.along = self.axis(message.softmax_param.axis, bottoms[0])
+        self._given = message.softmax_param.axis
+        self.along = self.axis(self._given, bottoms[0])
         self.batch_coupling = ALONG_BATCH if self.along == 0 else None
 
     def receptive_field(self, field: ReceptiveField) -> ReceptiveField | str:
         return field if self.along == CHANNEL_AXIS else super().receptive_field(field)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.softmax(self.along)
+        return x.softmax(self.axis(self._given, x.shape))

@@ -50,7 +50,8 @@ class SoftmaxWithLoss(Loss):
     )
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
-        self.along = self.axis(message.softmax_param.axis, bottoms[0], "softmax_param.axis")
+        self._given = message.softmax_param.axis
+        self.along = self._along_in(bottoms[0])
         self.batch_coupling = ALONG_BATCH if self.along == 0 else None
         self.normalization = Normalization(message.loss_param)
         self.loss_reduction = self.normalization.reduction()
@@ -64,13 +65,17 @@ class SoftmaxWithLoss(Loss):
             "norm; only 'Softmax' is supported",
         )
 
+    def _along_in(self, scores: Sequence[int]) -> int:
+        """The class axis of scores of this shape; a resized input may have other axes."""
+        return self.axis(self._given, scores, "softmax_param.axis")
+
     def prepare(self) -> None:
         self._sum_of_losses = _sum_of_losses()
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         scores, labels = bottoms
         self.check_batch_shapes(scores, labels)
-        check_labels(self, scores, labels, self.along)
+        check_labels(self, scores, labels, self._along_in(scores))
         return [(), scores] if self.probabilities else [()]
 
     def _class_weights(self, p: Message, classes: int) -> DeviceCopies | None:
@@ -92,14 +97,15 @@ class SoftmaxWithLoss(Loss):
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
         self.check_batch(scores, labels)
-        view = ClassScores(self, scores, labels, self.along, self.normalization.ignore)
+        along = self._along_in(scores.shape)
+        view = ClassScores(self, scores, labels, along, self.normalization.ignore)
         with view.naming_bad_labels(self):
             total: Tensor = self._sum_of_losses(
                 view.scores, view.labels, self._position_weights(view)
             )
         loss = total / self.normalization.divisor(view.outer, view.inner, view.kept)
         if self.probabilities:
-            return loss, scores.detach().softmax(self.along)
+            return loss, scores.detach().softmax(along)
         return loss
 
 

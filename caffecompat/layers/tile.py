@@ -22,6 +22,7 @@ class Tile(Layer):
 
     def setup(self, message: Message, bottoms: Sequence[Shape]) -> None:
         p = message.tile_param
+        self._given = p.axis
         self.along = self.axis(p.axis, bottoms[0])
         self.batch_coupling = ALONG_BATCH if self.along == 0 else None
         self.tiles = p.tiles
@@ -31,10 +32,10 @@ class Tile(Layer):
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         extents = list(bottoms[0])
-        extents[self.along] *= self.tiles
+        extents[self.axis(self._given, extents)] *= self.tiles
         return [tuple(extents)]
 
     def forward(self, x: Tensor) -> Tensor:
         times = [1] * x.dim()
-        times[self.along] = self.tiles
+        times[self.axis(self._given, x.shape)] = self.tiles
         return x.repeat(times)
