@@ -13,7 +13,7 @@ import torch
 
 from caffecompat.data.codec.images import Pixels, resize_image
 from caffecompat.data.codec.pixel_operations import resize_by
-from caffecompat.data.sources.object_images import Preparation
+from caffecompat.data.sources.objects.object_images import Preparation
 from caffecompat.errors import NetError
 from caffecompat.evaluate.detection.detections import Detections, clipped
 from caffecompat.evaluate.detection.region_predictions import Regions, detect_in_regions
