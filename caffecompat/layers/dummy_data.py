@@ -10,6 +10,7 @@ from caffecompat.layers._base import Message, Shape, format_shape, register
 from caffecompat.layers._counter_rng import derive_seed
 from caffecompat.layers._source import Source
 from caffecompat.layers.fillers import fill
+from caffecompat.layers.fillers import fillers as known_fillers
 from caffecompat.proto.schema import new
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class DummyData(Source):
             )
         fillers = list(p.data_filler) or [new("FillerParameter")]
         self.fillers = self._for_each_top(fillers, "data_filler", tops)
+        for filler in self.fillers:
+            # Caffe makes all fillers here, also those of tops that it fills in each pass.
+            known_fillers.find(filler.type, self.context.place)
         self.constants: dict[int, Tensor] = {}
 
     def _shapes(self, p: Message, tops: int) -> list[Shape]:

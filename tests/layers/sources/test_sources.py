@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from caffecompat.errors import DataError, FileProblem, LayerError
+from caffecompat.errors import DataError, FileProblem, LayerError, UnknownName
 from caffecompat.layers import BuildOptions, Context, Source, catalogue
 from caffecompat.proto.schema import new
 from tests.layers.messages import message
@@ -90,6 +90,11 @@ def test_dummy_random_tops_are_functions_of_seed_and_pass() -> None:
 def test_dummy_refused(text: str, words: str) -> None:
     with pytest.raises(LayerError, match=words):
         source(f"dummy_data_param {{ {text} }}", "DummyData", tops=3)
+
+
+def test_dummy_with_an_unknown_filler_is_refused_when_it_is_set_up() -> None:
+    with pytest.raises(UnknownName, match=r"filler 'xaver'.*'xavier'"):
+        source("dummy_data_param { shape { dim: 2 } data_filler { type: 'xaver' } }", "DummyData")
 
 
 @pytest.fixture
