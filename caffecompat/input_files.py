@@ -239,8 +239,9 @@ def folder_with(path: PathLike, near: PathLike | None = None) -> Path | None:
     """The folder from which a relative path leads to something, where it does not from here.
 
     Caffe's files name others relative to the folder in which a program starts, mostly the root
-    of a project. Tried are the folder of the file ``near``, those above it, and those above the
-    current one; for a name without a folder, which may be anywhere by chance, the first alone.
+    of a project. Tried are the folder of the file ``near``, for a path that begins with
+    ".." those in it, those above it, and those above the current one; for a name without a folder,
+    which may be anywhere by chance, the first alone.
 
     Args:
         path: what is not there from the current folder.
@@ -252,10 +253,24 @@ def folder_with(path: PathLike, near: PathLike | None = None) -> Path | None:
     folders = [] if near is None else list(Path(os.path.abspath(near)).parents)
     folders = folders[:1] if len(Path(path).parts) == 1 else [*folders, *here.parents]
     # Everything lies below the root; what has the name of a folder there is another thing.
-    return next(
-        (one for one in folders if one.parent != one and os.path.exists(one / os.fspath(path))),
-        None,
-    )
+    above = [one for one in folders if one.parent != one]
+    tried = [*above[:1], *_below(path, near), *above[1:]]
+    return next((one for one in tried if os.path.exists(one / os.fspath(path))), None)
+
+
+def _below(path: PathLike, near: PathLike | None) -> list[Path]:
+    """The folders beside ``near`` in which a path that begins with ".." may hold.
+
+    Any of them leads to the same; those with programs come first, as one is started there.
+    """
+    if near is None or Path(path).parts[0] != "..":
+        return []
+    beside = Path(os.path.abspath(near)).parent
+    try:
+        found = [one for one in sorted(beside.iterdir()) if one.is_dir()]
+        return sorted(found, key=lambda one: not any(one.glob("*.py")))
+    except OSError:
+        return []
 
 
 def counterpart(path: PathLike, near: PathLike | None = None) -> str | None:

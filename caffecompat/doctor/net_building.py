@@ -46,7 +46,7 @@ def build_without_data(definition: Definition, dialect: str, findings: Findings)
             # A Python layer's class runs only where the user allows it.
             continue
         except CaffeError as error:
-            if isinstance(error, WiringError) and error.absent:
+            if _lacks_blobs(error):
                 built.missing[phase] = error
             elif _has_layers(definition, phase):
                 findings.error(str(error))
@@ -71,21 +71,29 @@ def _in_some_state(definition: Definition, phase: str, dialect: str, findings: F
     """The net without stages, or else with those of a rule, which a solver's state may name."""
     try:
         return _without_data(definition, phase, dialect, ())
-    except NetError:
-        for stages in _stages(definition)[:_MOST_ASSUMED]:
-            shown = ", ".join(map(repr, stages))
-            said = f"in phase {phase} it is built with the stage {shown}, not without"
-            try:
-                net = _without_data(definition, phase, dialect, stages)
-            except (CodeNotAllowed, _DataUnknown):
-                # It is wired so; what its Python layers or its data give, only a run tells.
-                findings.note(said)
-                raise
-            except CaffeError:
-                continue
+    except NetError as error:
+        closest: CaffeError = error
+    for stages in _stages(definition)[:_MOST_ASSUMED]:
+        shown = ", ".join(map(repr, stages))
+        said = f"in phase {phase} it is built with the stage {shown}, not without"
+        try:
+            net = _without_data(definition, phase, dialect, stages)
+        except (CodeNotAllowed, _DataUnknown):
+            # It is wired so; what its Python layers or its data give, only a run tells.
             findings.note(said)
-            return net
-        raise
+            raise
+        except CaffeError as error:
+            # A mistake in a layer says more than that blobs are not there in other stages.
+            if _lacks_blobs(closest) and not _lacks_blobs(error):
+                closest = error
+            continue
+        findings.note(said)
+        return net
+    raise closest
+
+
+def _lacks_blobs(error: CaffeError) -> bool:
+    return isinstance(error, WiringError) and bool(error.absent)
 
 
 def _stages(definition: Definition) -> list[tuple[str, ...]]:

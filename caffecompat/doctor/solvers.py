@@ -93,6 +93,8 @@ def _folder_of(named: NamedNet) -> Path | None:
     if Path(named.path).is_absolute() or Path(named.path).is_file():
         return None
     parts = len(Path(named.path).parts)
+    if ".." in Path(named.path).parts:
+        return Path(os.path.abspath(str(named.found).removesuffix(named.path)))
     return named.found.resolve().parents[parts - 1]
 
 

@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -173,11 +173,12 @@ def datum_to_array(datum: Any) -> Array:
         ) from None
 
 
-def load_image(filename: str | os.PathLike[str], color: bool = True) -> Array:
+def load_image(filename: str | os.PathLike[str] | BinaryIO, color: bool = True) -> Array:
     """An image file as float32 array in [0, 1], height x width x channels.
 
     Args:
-        filename: a JPEG, PNG or other image that OpenCV reads.
+        filename: a JPEG, PNG or other image that OpenCV reads; or a file that is open in binary
+            mode, such as io.BytesIO, which is read from its position on.
         color: True for 3 channels, R, G, B, also of a gray image; an alpha channel is left out.
             False for 1 channel, of which a colour image gives its luminance.
 
@@ -186,11 +187,12 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> Array:
         ImageFileError (an OSError): it is no image, or cannot be read; the message names it.
         MissingExtra: OpenCV is not installed.
     """
-    name = os.fspath(filename)
+    name = _name_of(filename)
     try:
-        pixels = decode_file(read_image_file(os.fsencode(name)), "unchanged")
+        pixels = decode_file(_content(filename), "unchanged")
     except DataError as error:
-        kind = ImageFileError if os.path.exists(name) else MissingImage
+        there = name == _OPEN_FILE or os.path.exists(name)
+        kind = ImageFileError if there else MissingImage
         raise kind(f"{name}: {error}") from error
     if pixels is None:
         raise ImageFileError(
@@ -205,6 +207,28 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> Array:
     # OpenCV has B, G, R and perhaps alpha.
     rgb = scaled[:, :, 2::-1]
     return (rgb if color else (rgb @ _LUMINANCE)[:, :, np.newaxis]).astype(np.float32)
+
+
+# What messages call an image that is read from one.
+_OPEN_FILE = "the open file"
+
+
+def _name_of(file: str | os.PathLike[str] | BinaryIO) -> str:
+    """What messages call an image file."""
+    return os.fspath(file) if isinstance(file, (str, os.PathLike)) else _OPEN_FILE
+
+
+def _content(file: str | os.PathLike[str] | BinaryIO) -> bytes:
+    if isinstance(file, (str, os.PathLike)):
+        return read_image_file(os.fsencode(os.fspath(file)))
+    if not hasattr(file, "read"):
+        raise TypeError(f"an image is a file's name or an open file, found {type(file).__name__}")
+    content = file.read()
+    if not isinstance(content, bytes):
+        raise ImageFileError(
+            f"{_OPEN_FILE} gives text; open images in binary mode, open(path, 'rb') or io.BytesIO"
+        )
+    return content
 
 
 def oversample(images: Sequence[Array] | Array, crop_dims: ArrayLike) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import zlib
 from pathlib import Path
 
 from caffecompat.errors import FormatError
@@ -18,8 +19,10 @@ SINGLE_ARRAY = (
     "caffecompat.weights.read_mean"
 )
 
+_GZIP = b"\x1f\x8b"
+_GZIP_FORM = 16 + zlib.MAX_WBITS
 _MAGIC = (
-    (b"\x1f\x8b", "a gzip archive; unpack it first: gunzip -c {file} > unpacked.caffemodel"),
+    (_GZIP, "a gzip archive; unpack it first: gunzip -c {file} > unpacked.caffemodel"),
     (b"BZh", "a bzip2 archive; unpack it first"),
     (b"\xfd7zXZ\x00", "an xz archive; unpack it first"),
     (b"\x28\xb5\x2f\xfd", "a zstd archive; unpack it first"),
@@ -50,13 +53,13 @@ def other_file_type(head: bytes, path: Path) -> str | None:
         head: the first few thousand bytes, or the whole file.
         path: its path, to list the members of zip archives.
     """
+    if _begins_tar(head) or _begins_tar(_inflated(head)):
+        return f"a tar archive; unpack it first: tar xf {shlex.quote(str(path))}"
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind.format(file=shlex.quote(str(path)))
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip_kind(path)
-    if head[_TAR_MARK] == b"ustar":
-        return "a tar archive; unpack it first"
     if head[_LMDB_MARK] == b"\xde\xc0\xef\xbe":
         return "an LMDB database"
     if _PICKLE.match(head):
@@ -70,6 +73,20 @@ def other_file_type(head: bytes, path: Path) -> str | None:
             "caffecompat.export.from_torch"
         )
     return _message_kind(head)
+
+
+def _begins_tar(head: bytes) -> bool:
+    return head[_TAR_MARK] == b"ustar"
+
+
+def _inflated(head: bytes) -> bytes:
+    """The first bytes of what gzip has packed; empty if it is no such file."""
+    if not head.startswith(_GZIP):
+        return b""
+    try:
+        return zlib.decompressobj(_GZIP_FORM).decompress(head, _TAR_MARK.stop)
+    except zlib.error:
+        return b""
 
 
 def looks_like_net(head: bytes) -> bool:

@@ -234,3 +234,17 @@ def test_a_stage_of_a_net_whose_data_come_from_python(tmp_path: Path) -> None:
     assert "in phase TEST it is built with the stage 'on-test', not without" in [
         finding.sentence for finding in report.findings
     ]
+
+
+def test_a_mistake_in_a_net_for_stages(tmp_path: Path) -> None:
+    """As in the nets of DIGITS, which has three stages and fills in what is missing."""
+    path = tmp_path / "original.prototxt"
+    path.write_text(
+        'layer { name: "d" type: "DummyData" top: "data" include { stage: "train" }\n'
+        "dummy_data_param { shape { dim: 2 dim: 3 } } }\n"
+        'layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" }\n'
+    )
+    (report,) = examine(path).files
+    (finding,) = report.findings
+    assert finding.place.endswith("original.prototxt:3")
+    assert "num_output is missing" in finding.sentence

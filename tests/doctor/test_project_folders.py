@@ -163,3 +163,24 @@ def test_images_of_a_size_that_the_net_does_not_tell(
     (tmp_path / "train.prototxt").write_text(SIZED.format(keys=keys, size=size))
     (report,) = examine(tmp_path / "train.prototxt").files
     assert report.verdict is verdict, report.findings
+
+
+def test_a_solver_that_is_run_from_a_folder_of_its_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in projects whose programs lie beside data and models: ../train.prototxt holds there."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "programs"):
+        (tmp_path / "project" / name).mkdir(parents=True)
+    (tmp_path / "project/programs/train.py").write_text("import caffe\n")
+    (tmp_path / "project/train.prototxt").write_text(DEPLOY.format(more=""))
+    solver = tmp_path / "project/solver.prototxt"
+    solver.write_text(SOLVER.replace("examples/a/x", "x") + 'net: "../train.prototxt"\n')
+    report = next(one for one in examine(Path("project")).files if one.kind == "solver")
+    assert report.verdict is Verdict.RUNS, report.findings
+    assert report.commands == [
+        f"cd {tmp_path}/project/programs && caffecompat train --solver {solver}"
+    ]
+    solver.write_text(solver.read_text().replace("../train", "../lost"))
+    report = next(one for one in examine(Path("project")).files if one.kind == "solver")
+    assert report.verdict is Verdict.CANNOT_RUN

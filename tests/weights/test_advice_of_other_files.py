@@ -61,7 +61,7 @@ def zstd_frame(content: bytes) -> bytes:
 def tarred(content: bytes) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
-        member = tarfile.TarInfo("net.caffemodel")
+        member = tarfile.TarInfo("unpacked.caffemodel")
         member.size = len(content)
         archive.addfile(member, io.BytesIO(content))
     return stream.getvalue()
@@ -69,7 +69,7 @@ def tarred(content: bytes) -> bytes:
 
 def untarred(data: bytes) -> bytes:
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        member = archive.extractfile("net.caffemodel")
+        member = archive.extractfile("unpacked.caffemodel")
         assert member is not None
         return member.read()
 
@@ -101,7 +101,12 @@ ARCHIVES = [
         "a 7-Zip archive; unpack it first",
         lambda data: data[32:],
     ),
-    (tarred, "a tar archive; unpack it first", untarred),
+    (tarred, "a tar archive; unpack it first: tar xf packed.caffemodel", untarred),
+    (
+        lambda content: gzip.compress(tarred(content)),
+        "this is a tar archive; unpack it first: tar xf packed.caffemodel",
+        untarred,
+    ),
 ]
 
 

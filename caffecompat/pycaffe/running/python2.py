@@ -149,6 +149,8 @@ def _runtime_hint(error: BaseException) -> str | None:
         return _decoding_hint(error)
     if isinstance(error, TypeError):
         return _type_hint(str(error))
+    if found := re.match("'(base64|hex)' is not a text encoding", str(error)):
+        return f"write codecs.encode(data, '{found[1]}') for bytes, after 'import codecs'"
     if re.search(r"Can't parse '\w+'\. Sequence item with index \d has a wrong type", str(error)):
         return "OpenCV takes whole numbers as coordinates: write int(...)"
     if removed_importers.OPENCV_SAYS in str(error):
@@ -197,6 +199,8 @@ def _type_hint(text: str) -> str | None:
             "text belongs into a file in text mode, open(path, 'w') or NamedTemporaryFile('w'), "
             "or write text.encode(); pickle reads a file in binary mode, open(path, 'rb')"
         )
+    if text == "string argument expected, got 'bytes'":
+        return "io.StringIO is for text: write io.BytesIO"
     if "control character 'delimiter' cannot be a newline" in text:
         return "numpy reads no lines as values any more: write open(path).read().splitlines()"
     if "only 0-dimensional arrays can be converted to Python scalars" in text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,23 @@ def test_files(tmp_path: Path) -> None:
             io.load_image(str(tmp_path / name))
         assert isinstance(raised.value, DataError)
         assert isinstance(raised.value, FileNotFoundError) == (kind is FileNotFoundError)
+
+
+def test_open_files(tmp_path: Path) -> None:
+    """What servers get from a browser."""
+    cv2 = pytest.importorskip("cv2")
+    pixels = np.array([[[10, 20, 30], [255, 0, 128]]], dtype=np.uint8)
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), pixels[:, :, ::-1])
+    content = BytesIO(b"head" + path.read_bytes())
+    content.seek(4)
+    np.testing.assert_allclose(io.load_image(content), pixels / 255, atol=1e-7)
+    with path.open("rb") as file:
+        np.testing.assert_allclose(io.load_image(file), pixels / 255, atol=1e-7)
+    for wrong, words in ((BytesIO(b"no image"), "it is no image"), (StringIO("a"), "gives text")):
+        with pytest.raises(OSError, match=f"the open file.*{words}") as raised:
+            io.load_image(wrong)  # type: ignore[arg-type]
+        assert not isinstance(raised.value, FileNotFoundError)
 
 
 def test_blobs_of_all_generations() -> None:

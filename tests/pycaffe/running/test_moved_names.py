@@ -42,6 +42,18 @@ LINES = [
         "import numpy\nresult = numpy.zeros(4 // 2).size",
         2,
     ),
+    (
+        "import io\nfile = io.StringIO()\nfile.write(b'a')\nresult = file.getvalue()",
+        "io.StringIO is for text: write io.BytesIO",
+        "import io\nfile = io.BytesIO()\nfile.write(b'a')\nresult = file.getvalue()",
+        b"a",
+    ),
+    (
+        "result = 'a'.encode('base64')",
+        "write codecs.encode(data, 'base64') for bytes, after 'import codecs'",
+        "import codecs\ndata = b'a'\nresult = codecs.encode(data, 'base64')",
+        b"YQ==\n",
+    ),
     ("result = range(2) + [5]", "list(...) around it", "result = list(range(2)) + [5]", [0, 1, 5]),
     ("result = [5] + range(2)", "list(...) around it", "result = [5] + list(range(2))", [5, 0, 1]),
     ("result = len(map(str, [1]))", "list(...) around", "result = len(list(map(str, [1])))", 1),
