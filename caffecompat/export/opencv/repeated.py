@@ -41,7 +41,7 @@ class TimedOpenCv:
             raise ExportError(f"{python}: cannot be started: {error.strerror}") from error
         try:
             self.version, reads = self._ask("version").split()
-        except ExportError as error:
+        except (ExportError, ValueError) as error:  # another program may answer anything
             self.close()
             raise ExportError(f"{python or sys.executable}: has no OpenCV") from error
         self.reads_caffe = reads == "caffe"

@@ -14,10 +14,12 @@ from caffecompat.proto import schema
 from caffecompat.weights import LayerWeights, Weights
 
 # Types that Caffe runs in place; with two bottoms none of them does.
-IN_PLACE = {
-    *("BatchNorm", "Bias", "Clip", "Dropout", "ELU", "PReLU", "Power", "ReLU", "Scale"),
-    *("Sigmoid", "TanH"),
-}
+IN_PLACE = frozenset(
+    {
+        *("BatchNorm", "Bias", "Clip", "Dropout", "ELU", "PReLU", "Power", "ReLU", "Scale"),
+        *("Sigmoid", "TanH"),
+    }
+)
 
 
 class Layers:

@@ -56,15 +56,27 @@ class OnnxProgram:
     def __call__(
         self, feeds: Sequence[torch.Tensor]
     ) -> tuple[dict[Version, torch.Tensor], torch.Tensor | None]:
+        # Programs repeat the terms of a sum, or use memory of another size, where inputs whose free
+        # sizes must agree do not.
+        if len(feeds) > 1 and not self._takes(feeds):
+            return self._run_own(feeds)
         try:
             found = self._run(list(map(_gapless, feeds)))
         except ExportError as error:
-            if not self._model.takes(feed.shape for feed in feeds):
-                with torch.no_grad():
-                    return self._own(feeds)
+            if not self._takes(feeds):
+                return self._run_own(feeds)
             # The net then looks for the layer that does not fit the inputs.
             raise RuntimeError(str(error)) from error
         return dict(zip(self.versions, found, strict=True)), None
+
+    def _takes(self, feeds: Sequence[torch.Tensor]) -> bool:
+        return self._model.takes(feed.shape for feed in feeds)
+
+    def _run_own(
+        self, feeds: Sequence[torch.Tensor]
+    ) -> tuple[dict[Version, torch.Tensor], torch.Tensor | None]:
+        with torch.no_grad():
+            return self._own(feeds)
 
 
 def _gapless(feed: torch.Tensor) -> torch.Tensor:

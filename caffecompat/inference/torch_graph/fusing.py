@@ -39,7 +39,7 @@ def _fuse_sum(graph: InferenceGraph, node: fx.Node) -> bool:
     layer = graph.layer(node)
     if type(layer) is not Eltwise or layer.operation != "SUM":
         return False
-    if layer.coefficients != (1.0, 1.0) or node.args[0] is node.args[1]:
+    if layer.coefficients != (1.0, 1.0) or layer.one_sample or node.args[0] is node.args[1]:
         return False
     for own, other in (node.args, node.args[::-1]):
         target = graph.weighted(own)

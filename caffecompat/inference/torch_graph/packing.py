@@ -12,7 +12,7 @@ from caffecompat.inference.torch_graph.graph import InferenceGraph
 from caffecompat.inference.torch_graph.one_by_one import OneByOneConvolution
 from caffecompat.inference.torch_graph.one_by_one import saves_time as product_saves_time
 from caffecompat.inference.torch_graph.single_threads import SingleThreads
-from caffecompat.inference.torch_graph.weighted import Weighted, is_convolution
+from caffecompat.inference.torch_graph.weighted import Weighted, check_terms, is_convolution
 from caffecompat.inference.torch_graph.winograd import WinogradConvolution
 from caffecompat.inference.torch_graph.winograd import saves_time as winograd_saves_time
 from caffecompat.layers import Shape
@@ -110,6 +110,8 @@ class PackedConvolution(nn.Module):
         self._sum_name = activation.name if activation else None
         self._margins: list[int] = []
         self._seen: torch.Size | None = None
+        # The shape of the top for bottoms like the last one.
+        self._top: torch.Size | None = None
         self.names = weighted.names
         self._one = _onednn._convolution_pointwise.default
         self._two = _onednn._convolution_pointwise.binary
@@ -131,6 +133,8 @@ class PackedConvolution(nn.Module):
                 *(self._name, self._settings, ""),
             )
             return y
+        assert self._top is not None
+        check_terms(self._top, other.shape)
         form = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else None
         other = other.to(self._kind)
         other = other.contiguous(memory_format=form or torch.contiguous_format)
@@ -153,7 +157,18 @@ class PackedConvolution(nn.Module):
             for j in (0, 1)
         ]
         self._margins = margins if any(margins) else []
+        self._top = torch.Size((x.shape[0], self._layer.outputs, *self._top_extents(x, margins)))
         self._seen = x.shape
+
+    def _top_extents(self, x: torch.Tensor, margins: list[int]) -> list[int]:
+        """Height and width of the top; ``margins`` are those of the last axis first."""
+        g = self._layer.geometry
+        return [
+            (size + sum(margins[2 * (1 - i) :][:2]) + 2 * pad - extent) // stride + 1
+            for i, (size, pad, extent, stride) in enumerate(
+                zip(x.shape[2:], g.pad, g.kernel_extent, g.stride, strict=True)
+            )
+        ]
 
     def extra_repr(self) -> str:
         return ", ".join(self.names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from caffecompat.layers.deconvolution import Deconvolution
 from caffecompat.layers.inner_product import InnerProduct
 from caffecompat.layers.relu import ReLU
 from caffecompat.net.built_layer import BuiltLayer
+from caffecompat.reporting.units import format_shape
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,15 @@ def is_weighted(built: BuiltLayer) -> bool:
     )
 
 
+def check_terms(one: Sequence[int], other: Sequence[int]) -> None:
+    """Refuses a sum whose terms differ in shape; the net then tells which layer it is.
+
+    torch would repeat one of them, and oneDNN's kernels read beyond its memory.
+    """
+    if one != other:
+        raise RuntimeError(f"the terms of a sum are {format_shape(one)} and {format_shape(other)}")
+
+
 class Weighted(nn.Module):
     """activation(layer(x) + other), with a weight and a bias that are not the net's.
 
@@ -126,6 +136,7 @@ class Weighted(nn.Module):
         y = self.layer.forward(x.to(self.weight.dtype), weight=self.weight, bias=self.bias)
         assert isinstance(y, torch.Tensor)
         if other is not None:
+            check_terms(y.shape, other.shape)
             y = y + other
         return y if self.activation is None else self.activation.function(y)
 

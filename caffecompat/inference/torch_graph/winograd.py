@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from caffecompat.inference.torch_graph.single_threads import SingleThreads
-from caffecompat.inference.torch_graph.weighted import Weighted
+from caffecompat.inference.torch_graph.weighted import Weighted, check_terms
 from caffecompat.layers import Shape
 from caffecompat.layers.convolution import Convolution
 
@@ -97,6 +97,7 @@ class WinogradConvolution(nn.Module):
         y = tops[:, :height, :width].permute(0, 3, 1, 2)
         if other is None:
             return y
+        check_terms(y.shape, other.shape)
         y.add_(other)
         return self._activation.in_place(y) if self._activation is not None else y
 

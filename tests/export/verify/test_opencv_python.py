@@ -9,6 +9,7 @@ import pytest
 
 from caffecompat.errors import ExportError
 from caffecompat.export.engines.base import EngineOptions, open_engine
+from caffecompat.export.opencv.repeated import TimedOpenCv
 from caffecompat.export.verify.inputs import draw_inputs
 from caffecompat.weights import save_weights
 from tests.export.models import model_of
@@ -62,3 +63,11 @@ def test_a_program_that_is_no_python(python: str, sentence: str, files: Path) ->
     engine = open_engine(f"opencv-caffe:{files / 'net.caffemodel'}", options)
     with pytest.raises(ExportError, match=f"^{python}: .*{sentence}"):
         engine.run(draw_inputs(engine, engine, 0))
+
+
+def test_a_program_that_answers_something_else(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho hello\n")
+    program.chmod(0o755)
+    with pytest.raises(ExportError, match="program: has no OpenCV"):
+        TimedOpenCv(str(program))

@@ -67,7 +67,8 @@ class Preparation:
         if min(sides) == 0:
             raise DataError(
                 f"an image of {width} x {height} is scaled to sides below {self.multiple} pixels, "
-                "of which they must be multiples; scale images to a larger size"
+                "of which they must be multiples; scale images to a larger size: by SCALES and "
+                "MAX_SIZE of a RoIDataLayer, by --min-side and --max-side of detect"
             )
         return sides[0], sides[1]
 

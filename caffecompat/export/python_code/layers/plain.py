@@ -57,7 +57,7 @@ def clip(at: CodeLayer) -> None:
 
 @writers.register("Threshold")
 def threshold(at: CodeLayer) -> None:
-    at.assign(f"({at.x} > {number(at.layer.threshold)}).float()")
+    at.assign(f"({at.x} > {number(at.layer.threshold)}).to({at.x}.dtype)")
 
 
 @writers.register("Power")

@@ -30,11 +30,16 @@ def images(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def layer(folder: Path, options: str = "", tops: int = 3) -> Any:
+def layer(
+    folder: Path,
+    options: str = "",
+    tops: int = 3,
+    sides: str = "'SCALES': [40]\\n'MAX_SIZE': 60",
+) -> Any:
     text = (
         'python_param { module: "roi_data_layer.layer" layer: "RoIDataLayer" param_str: '
         f"\"'num_classes': 3\\n'source': '{folder}/list.txt'\\n'root_folder': '{folder}/'"
-        f"\\n'SCALES': [40]\\n'MAX_SIZE': 60{options}\" }}"
+        f'\\n{sides}{options}" }}'
     )
     return build(message(ROI_DATA, text, tops), [])
 
@@ -76,9 +81,16 @@ def test_sides_that_are_multiples(images: Path) -> None:
     np.testing.assert_allclose(pixels[0], scaled.transpose(2, 0, 1), rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(facts, [[24, 56, x, y, x, y]])
     np.testing.assert_allclose(objects[0], [3 * x, 4 * y, 20 * x, 15 * y, 1], rtol=1e-6)
-    narrow = layer(images, options.replace("8", "64"))
-    with pytest.raises(DataError, match="sides below 64 pixels, of which they must be multiples"):
-        narrow.read(0)
+    narrow = options.replace("8", "64")
+    with pytest.raises(
+        DataError,
+        match="sides below 64 pixels, of which they must be multiples; scale images to a larger "
+        "size: by SCALES and MAX_SIZE of a RoIDataLayer, by --min-side and --max-side of detect",
+    ):
+        layer(images, narrow).read(0)
+    assert layer(images, narrow, sides="'SCALES': [80]\\n'MAX_SIZE': 160").read(0)[0].shape == (
+        *(1, 3, 64, 128),
+    )
 
 
 def test_flipped_images(images: Path) -> None:
