@@ -11,7 +11,9 @@ import pytest
 from caffecompat.cli.main import main
 from caffecompat.errors import WeightsError
 from caffecompat.net import Net
+from caffecompat.solver import Solver
 from caffecompat.weights import LayerWeights, Weights, save_weights
+from tests.solver.caffe_log import Lines
 from tests.solver.small import write_training
 
 
@@ -103,3 +105,23 @@ def test_weights_without_values(tmp_path: Path) -> None:
     write_training(tmp_path)
     with pytest.raises(WeightsError, match="a definition without values"):
         Net(tmp_path / "net.prototxt", Weights([LayerWeights("elsewhere", "Convolution", [])]))
+
+
+@pytest.mark.parametrize("extension", ["", ".h5"])
+def test_resuming_names_the_layers_that_the_net_lacks(
+    tmp_path: Path, extension: str, lines: Lines
+) -> None:
+    written = "HDF5" if extension else "BINARYPROTO"
+    solver = write_training(tmp_path, f"random_seed: 7 snapshot_format: {written}")
+    net = tmp_path / "net.prototxt"
+    alone = net.read_text()
+    shown = 'layer { name: "shown" type: "Power" bottom: "score" top: "shown" }'
+    net.write_text(alone + shown)
+    Solver(solver).step(5)
+    net.write_text(alone)
+    lines.text.clear()
+    Solver(solver, snapshot=tmp_path / f"snap_iter_5.solverstate{extension}")
+    ignored = lines.containing("Ignoring source layer")
+    # With one reader more "score" had a split.
+    names = ("score_score_0_split", "shown")
+    assert ignored == [f"Ignoring source layer {name}" for name in names]

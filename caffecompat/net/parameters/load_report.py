@@ -54,10 +54,14 @@ class LoadReport:
         Each ignored layer has a line of its own, with Caffe's words.
         """
         level = logging.WARNING if self.missing or self.mismatched else logging.INFO
-        for name in self.ignored:
-            log.info("Ignoring source layer %s", name)
+        self.write_ignored_to(log)
         for sentence in self._about_the_net():
             log.log(level, sentence)
+
+    def write_ignored_to(self, log: logging.Logger) -> None:
+        """Logs the layers of the file that are not in the net, as Caffe does."""
+        for name in self.ignored:
+            log.info("Ignoring source layer %s", name)
 
     def sentences(self) -> list[str]:
         """The report as lines of text; the first one has the number of loaded layers."""

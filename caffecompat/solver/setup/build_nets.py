@@ -84,7 +84,7 @@ def _prepare(net: Net, options: NetOptions, share_with: Net | None, log: logging
 
 
 def load_learned(net: Net, learned: LearnedNet | None, state: str, log: logging.Logger) -> None:
-    """Loads the weights ``learned`` of a solver state into ``net``; logs what is missing.
+    """Loads the weights ``learned`` of a solver state into ``net``; logs what does not match.
 
     Raises:
         FileProblem, FormatError, WeightsError: they are missing, damaged or of another net.
@@ -95,6 +95,7 @@ def load_learned(net: Net, learned: LearnedNet | None, state: str, log: logging.
     if learned.note:
         log.warning(learned.note)
     report = net.load_weights(learned.path)
+    report.write_ignored_to(log)
     for sentence in report.sentences()[1:] if report.missing else ():
         log.warning(f"{learned.path}: {sentence}")
 
