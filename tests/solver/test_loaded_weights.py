@@ -13,7 +13,7 @@ from caffecompat.errors import WeightsError
 from caffecompat.net import Net
 from caffecompat.solver import Solver
 from caffecompat.weights import LayerWeights, Weights, save_weights
-from tests.solver.caffe_log import Lines
+from tests.solver.log.caffe_log import Lines
 from tests.solver.small import write_training
 
 
