@@ -208,13 +208,14 @@ def channel_means(mean: np.ndarray) -> tuple[float, ...]:
 
 
 def read_labels(path: str) -> tuple[str, ...]:
-    """The lines of a text file, without their ends.
+    """The lines of a text file, without their ends, a byte order mark, and empty lines at the end.
 
     Raises:
         FileProblem, FormatError: it cannot be read, or is larger than 16 MiB.
     """
-    text = read_input(path, MAX_LABEL_BYTES, "expected one label a line").decode("utf-8", "replace")
-    return tuple(text.splitlines())
+    content = read_input(path, MAX_LABEL_BYTES, "expected one label a line")
+    text = content.decode("utf-8-sig", "replace")
+    return tuple(text.rstrip().splitlines())
 
 
 def _preset(name: str, source: Source, options: PreparationOptions) -> Preprocessing:
