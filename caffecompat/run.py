@@ -18,6 +18,7 @@ from types import CodeType, ModuleType
 
 from caffecompat.errors import CaffeError
 from caffecompat.kept_memory import keep_freed_memory
+from caffecompat.pycaffe.running import spawned
 from caffecompat.pycaffe.running.installing import install_as_caffe
 from caffecompat.pycaffe.running.python2 import hint_about, syntax_hint
 from caffecompat.reporting.code_places import last_place
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CaffeError as error:
         print(error, file=sys.stderr)
         return 1
+    # Processes that the script spawns find the name there.
+    sys.path.insert(1, os.path.dirname(os.path.abspath(spawned.__file__)))
     _prepare(given.cpu, given.quiet)
     return _run(given.script, source)
 

@@ -48,6 +48,41 @@ def test_a_script_runs_unchanged(tmp_path: Path) -> None:
     assert result.returncode == 3
 
 
+SPAWNING = """
+import multiprocessing
+import sys
+import caffe
+from caffe.proto import caffe_pb2
+
+
+def shape(path):
+    return tuple(caffe.Net(path, caffe.TEST).blobs["prob"].shape), caffe_pb2.Datum().label
+
+
+if __name__ == "__main__":
+    with multiprocessing.get_context(sys.argv[1]).Pool(1) as pool:
+        print(pool.map(shape, ["net.prototxt"]))
+"""
+
+
+@pytest.mark.parametrize("way", ["spawn", "forkserver"])
+def test_processes_that_a_script_spawns(tmp_path: Path, way: str) -> None:
+    """They import the script, and caffe with it; Windows and macOS begin all processes so."""
+    (tmp_path / "script.py").write_text(SPAWNING)
+    (tmp_path / "net.prototxt").write_text(DEPLOY)
+    # A fork of the tests' own forkserver cannot begin another.
+    result = subprocess.run(
+        [sys.executable, "-m", "caffecompat.run", "--quiet", "script.py", way],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert re.fullmatch(r"\[\(\((\d+, )*\d+,?\), 0\)\]\n", result.stdout), result.stderr
+
+
 def test_installing_is_done_once_and_gives_one_package(tmp_path: Path) -> None:
     code = """
 import caffecompat
