@@ -110,8 +110,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     work = tmp_path_factory.mktemp("wheel")
     tree = work / "tree"
-    # A build leaves folders in its tree, so it gets a copy.
-    ignored = shutil.ignore_patterns(".*", "tests", "__pycache__", "quickstart-run")
+    # A build leaves folders in its tree, so it gets a copy, without those of an earlier one.
+    ignored = shutil.ignore_patterns(".*", "tests", "__pycache__", "build", "quickstart-run")
     shutil.copytree(REPOSITORY, tree, ignore=ignored)
     command = [sys.executable, "-c", BUILD, str(work)]
     subprocess.run(command, cwd=tree, check=True, stdout=subprocess.DEVNULL)
