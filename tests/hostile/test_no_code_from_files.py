@@ -32,6 +32,7 @@ ALLOWED = {
     "first_use.py": "names of modules that stand in the package's own tables",
     "layers/_catalogue.py": "names of the package's own modules, found by layer type",
     "layers/_module_index.py": "the name of the catalogue's package",
+    "layers/_pycaffe_objects.py": "the name of one module, written there",
     "layers/python.py": "only with allow_python, which says that the net's code is to run",
     "pycaffe/__init__.py": "names of the package's own modules",
     "pycaffe/detector.py": "the name of one module, written there",
