@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +58,12 @@ def package(folder: Path, text: str) -> None:
 
 
 @pytest.fixture
-def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the import path, whose package ``rpn`` is forgotten afterwards."""
     monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
     for name in ("rpn", "rpn.proposal_layer"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    return tmp_path
+        sys.modules.pop(name, None)
 
 
 def test_a_net_needs_no_code() -> None:
@@ -78,14 +80,12 @@ def test_code_that_is_allowed_replaces_it(modules: Path, allowed: bool, rows: in
     built = net(NET, phase="test", allow_python=allowed)
     found = built.forward(**inputs())["c"]
     assert (found.shape[0] == rows) == allowed
-    sys.modules.pop("rpn.proposal_layer", None)
 
 
 def test_code_that_cannot_be_imported_does_not(modules: Path) -> None:
     package(modules, "print 'Python 2'\n")
     built = net(NET, phase="test", allow_python=True)
     assert any("is built in" in note for note in built.notes)
-    sys.modules.pop("rpn.proposal_layer", None)
 
 
 def test_the_list_of_types_names_them(capsys: pytest.CaptureFixture[str]) -> None:
