@@ -11,4 +11,5 @@ def is_transformed() -> bool:
     """
     import torch
 
+    # torch has no public name for it.
     return torch._C._are_functorch_transforms_active()

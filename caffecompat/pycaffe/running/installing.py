@@ -83,8 +83,7 @@ def install_as_caffe(force: bool = False) -> None:
         )
     for name in [name for name in sys.modules if name == NAME or name.startswith(f"{NAME}.")]:
         del sys.modules[name]
-    sys.meta_path.insert(0, _Finder())
-    sys.modules[NAME] = ours
+    _provide(ours)
 
 
 @contextmanager
@@ -93,14 +92,21 @@ def provided() -> Iterator[None]:
     if _other_caffe() is not None:
         yield
         return
-    finder = _Finder()
-    sys.meta_path.insert(0, finder)
-    sys.modules[NAME] = importlib.import_module(_PACKAGE)
+    finder = _provide(importlib.import_module(_PACKAGE))
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
+        # Modules within it stay: a fork's caffe.config must not run twice.
         sys.modules.pop(NAME, None)
+
+
+def _provide(ours: ModuleType) -> _Finder:
+    """Gives the name ``caffe`` to ``ours``; returns what finds its modules from now on."""
+    finder = _Finder()
+    sys.meta_path.insert(0, finder)
+    sys.modules[NAME] = ours
+    return finder
 
 
 def _other_caffe() -> str | None:
