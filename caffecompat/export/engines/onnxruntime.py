@@ -99,8 +99,13 @@ def run_session(
     try:
         values: list[np.ndarray] = session.run(names, feeds)
     except Exception as error:
-        raise ExportError(f"{path}: ONNX Runtime fails: {first_line(error)}") from error
+        raise failed(path, error) from error
     return values
+
+
+def failed(path: Path, error: Exception) -> ExportError:
+    """The error of a pass that ONNX Runtime ends with ``error``."""
+    return ExportError(f"{path}: ONNX Runtime fails: {first_line(error)}")
 
 
 def import_onnxruntime() -> Any:

@@ -15,6 +15,7 @@ import torch
 from caffecompat.errors import ExportError, MissingExtra, first_line
 from caffecompat.export.onnx_graph.rewriting.changes import FOR_OPENVINO
 from caffecompat.inference.forked import kept_in_forks, openvino_process
+from caffecompat.inference.onnx_model.bound_memory import BoundInputs, BoundOutputs
 from caffecompat.inference.onnx_model.export import OnnxModel
 from caffecompat.inference.onnx_model.parts import PartsRun, Run
 from caffecompat.inference.onnx_model.programs import (
@@ -161,7 +162,8 @@ class _Compiled:
             with kept_signal_stack():
                 compiled = self._core.compile_model(self._model, "CPU", self._settings)
                 requests = [
-                    _Request(compiled, inputs, self._onnx.outputs) for _ in range(self._streams)
+                    _Request(compiled, inputs, self._onnx.outputs, self._onnx.bindable)
+                    for _ in range(self._streams)
                 ]
             self._requests[shapes] = requests
             if len(self._requests) > _MOST_SIZES:
@@ -180,18 +182,18 @@ class _Request:
     Args:
         compiled: the model.
         inputs, outputs: their names, in the order of what a pass takes and gives.
+        bindable: see :class:`OnnxModel`.
     """
 
-    def __init__(self, compiled: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    def __init__(
+        self, compiled: Any, inputs: Sequence[str], outputs: Sequence[str], bindable: bool
+    ) -> None:
         self._inputs, self._outputs = inputs, outputs
         self._request = compiled.create_infer_request()
         self._lock = Lock()
-        self._addresses: list[int | None] = [None] * len(inputs)
-        self._results: list[np.ndarray] | None = None
-        ports = [compiled.output(name) for name in outputs]
-        # An output that is an input stays where that is: it is not written to bound memory.
-        passed_on = set(inputs) & set(outputs)
-        self._knows_results = not passed_on and all(_is_plain(port) for port in ports)
+        self._bound_inputs = BoundInputs(self._bind, len(inputs))
+        self._bound_outputs: BoundOutputs | None = None
+        self._binds = bindable and all(_is_plain(compiled.output(name)) for name in outputs)
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         with self._lock:
@@ -201,33 +203,27 @@ class _Request:
             return [np.array(found[name]) for name in self._outputs]
 
     def run_bound(self, feeds: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        if not self._knows_results:
+        if not self._binds:
             return [torch.from_numpy(array) for array in self.run([one.numpy() for one in feeds])]
         with self._lock:
-            if self._results is None:
-                self._results = [self._result(name) for name in self._outputs]
-            for index, feed in enumerate(feeds):
-                if feed.data_ptr() != self._addresses[index]:
-                    self._bind(index, feed)
+            outputs = self._bound_outputs or self._bind_outputs()
+            self._bound_inputs.bind(feeds)
             try:
                 self._request.start_async()
             finally:
                 # Also after Ctrl-C: a request that runs takes no other pass.
                 self._request.wait()
-            # The next pass overwrites them. Copies by numpy take less from cold caches.
-            return [torch.from_numpy(result.copy()) for result in self._results]
+            return outputs.copies()
 
     def _bind(self, index: int, feed: torch.Tensor) -> None:
-        """Lets passes read an input where it lies; it stays in memory until another is bound."""
-        self._addresses[index] = None
         self._request.set_tensor(self._inputs[index], _shared(feed))
-        self._addresses[index] = feed.data_ptr()
 
-    def _result(self, name: str) -> np.ndarray:
-        """Memory that passes write an output to."""
-        result = torch.empty(tuple(self._request.get_tensor(name).shape))
-        self._request.set_tensor(name, _shared(result))
-        return result.numpy()
+    def _bind_outputs(self) -> BoundOutputs:
+        outputs = BoundOutputs([self._request.get_tensor(name).shape for name in self._outputs])
+        for name, tensor in zip(self._outputs, outputs.tensors, strict=True):
+            self._request.set_tensor(name, _shared(tensor))
+        self._bound_outputs = outputs
+        return outputs
 
 
 def _is_plain(port: Any) -> bool:

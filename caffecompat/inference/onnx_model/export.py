@@ -12,7 +12,7 @@ from caffecompat.errors import ExportError
 from caffecompat.export.model import CaffeModel
 from caffecompat.export.onnx_graph.build import build_onnx_graph, unknown_layers
 from caffecompat.export.onnx_graph.file import import_onnx, write_onnx
-from caffecompat.export.onnx_graph.graph import Value
+from caffecompat.export.onnx_graph.graph import OnnxGraph, Value
 from caffecompat.export.onnx_graph.rewriting.changes import Changes, rewrite
 from caffecompat.export.passes.fold_batch_norm import fold_batch_norm
 from caffecompat.export.value_names import value_names
@@ -22,6 +22,9 @@ from caffecompat.layers import Shape
 from caffecompat.net import Net
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.definition import Definition
+
+# Operators with as many results as they find.
+_COUNTING = {"NonMaxSuppression", "NonZero"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class OnnxModel:
         feeds, versions: the source tops and the outputs of the net.
         extents: those of each input; along an axis of free size, what tells it from other sizes.
         single_rows: whether rows one by one are faster than a batch in a few parts.
+        bindable: whether passes over inputs of the same sizes can write the outputs to the same
+            memory: they have always the same sizes, and none is an input, which is not written.
         note: what was changed in the graph; empty for nothing.
     """
 
@@ -45,6 +50,7 @@ class OnnxModel:
     versions: list[Version]
     extents: list[tuple[int | tuple[int, ...], ...]]
     single_rows: bool = False
+    bindable: bool = True
     note: str = ""
 
     def takes(self, shapes: Iterable[Shape]) -> bool:
@@ -118,8 +124,14 @@ def onnx_model(
             raise ExportError(f"the ONNX graph has the inputs {', '.join(sorted(found))}")
         yield OnnxModel(
             *(path, inputs, outputs, list(program.feeds), list(program.versions)),
-            *([found[name] for name in inputs], takes_single_rows(net), note),
+            *([found[name] for name in inputs], takes_single_rows(net)),
+            *(_are_bindable(graph, inputs, outputs), note),
         )
+
+
+def _are_bindable(graph: OnnxGraph, inputs: Sequence[str], outputs: Sequence[str]) -> bool:
+    counts = any(node.operator in _COUNTING for node in graph.nodes)
+    return not counts and set(inputs).isdisjoint(outputs)
 
 
 def _extents(value: Value) -> tuple[int | tuple[int, ...], ...]:

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy import ndarray
+from torch import Tensor, preserve_format
 
 from caffecompat.data.loader.crop_form import CropForm
 from caffecompat.data.transforms.deferred_crops import DeferredCrops
@@ -54,6 +56,7 @@ class Inputs:
         self._ahead: _Ahead | None = None
         # Of the numbers of inputs; a batch in 16 bits does not change their type.
         self._like = torch.empty(0, device=device)
+        self._dtype_on_cpu = self._like.dtype if self._like.is_cpu else None
         self._values = {
             top: zeros(built, shape, device, layers)
             for built in self._sources
@@ -101,19 +104,19 @@ class Inputs:
         """
         if len(given) != len(self._values):
             return None
-        feeds: list[torch.Tensor] = []
+        feeds: list[Tensor] = []
         for top in self._values:
             value = given.get(top.blob)
-            if type(value) is np.ndarray and value.dtype == np.float32:
+            if type(value) is ndarray and value.dtype == np.float32:
                 value = torch.from_numpy(plain_array(value, top.blob))
-            if type(value) is not torch.Tensor or value.requires_grad or not self._as_it_is(value):
+            if type(value) is not Tensor or value.requires_grad or not self._as_it_is(value):
                 return None
             feeds.append(value)
         self._given = feeds
         return feeds
 
-    def _as_it_is(self, value: torch.Tensor) -> bool:
-        return value.is_cpu and value.dim() <= MAX_AXES and self._is_plain(value)
+    def _as_it_is(self, value: Tensor) -> bool:
+        return self._is_plain(value) and value.dim() <= MAX_AXES
 
     def give(self, given: Mapping[str, Array]) -> dict[Version, torch.Tensor]:
         """Stores values by name, without reading data; returns them without gradients."""
@@ -255,16 +258,17 @@ class Inputs:
     def tensor(self, value: Array) -> torch.Tensor:
         """``value`` on the net's device, in the net's floating point type."""
         tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        if not self.values or (tensor.is_cpu and self._is_plain(tensor)):
+        if not self.values or self._is_plain(tensor):
             return tensor
         tensor = tensor.to(self._like.dtype)
         form = self.memory_format if tensor.dim() == 4 else torch.preserve_format
         return self._transfer.move(tensor, self._like.device, form)
 
-    def _is_plain(self, tensor: torch.Tensor) -> bool:
-        """Whether a tensor on the CPU needs no change to be an input."""
-        plain = self.memory_format is torch.preserve_format or tensor.dim() != 4
-        return plain and self._like.is_cpu and tensor.dtype is self._like.dtype
+    def _is_plain(self, tensor: Tensor) -> bool:
+        """Whether a tensor on the CPU is an input as it is."""
+        if tensor.dtype is not self._dtype_on_cpu or not tensor.is_cpu:
+            return False
+        return self.memory_format is preserve_format or tensor.dim() != 4
 
     @property
     def _on_gpu(self) -> bool:
@@ -274,6 +278,7 @@ class Inputs:
         """Moves or casts all values, as torch does with a module's buffers."""
         self._ahead = None
         self._like = change(self._like)
+        self._dtype_on_cpu = self._like.dtype if self._like.is_cpu else None
         self._values = {top: change(value) for top, value in self.values.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 
@@ -13,6 +14,9 @@ from caffecompat.graph import Version
 from caffecompat.layers import Shape
 from caffecompat.net.blobs.inputs import Inputs
 from caffecompat.net.built_layer import BuiltLayer
+
+# Source tops, their values, and the other values.
+_Parts: TypeAlias = tuple[Sequence[Version], Sequence[torch.Tensor], Mapping[Version, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,9 @@ class BlobValues:
     def __init__(self, layers: Sequence[BuiltLayer], inputs: Inputs, device: torch.device) -> None:
         self._inputs = inputs
         self.device = device
-        self._values: dict[Version, torch.Tensor] = {}
+        self._kept: dict[Version, torch.Tensor] = {}
+        # Of an optimized pass, what `_values` is made of when somebody looks at it.
+        self._parts: _Parts | None = None
         self._unset: dict[Version, torch.Tensor] = {}
         self._written_diffs: dict[str, torch.Tensor] = {}
         self.last = {top.blob: top for built in layers for top in built.tops}
@@ -56,6 +62,17 @@ class BlobValues:
             if built.node.automatic:
                 self._originals.update(dict.fromkeys(built.tops, built.bottoms[0]))
 
+    @property
+    def _values(self) -> dict[Version, torch.Tensor]:
+        if self._parts is not None:
+            tops, feeds, values = self._parts
+            self._values = {**dict(zip(tops, feeds, strict=True)), **values}
+        return self._kept
+
+    @_values.setter
+    def _values(self, values: dict[Version, torch.Tensor]) -> None:
+        self._kept, self._parts = values, None
+
     def forget(self) -> None:
         """Removes the values of the previous pass."""
         self._values, self._unset = {}, {}
@@ -63,6 +80,15 @@ class BlobValues:
     def keep(self, values: Mapping[Version, torch.Tensor]) -> None:
         """Stores the values of a pass."""
         self._values = dict(values)
+
+    def keep_parts(
+        self,
+        tops: Sequence[Version],
+        feeds: Sequence[torch.Tensor],
+        values: Mapping[Version, torch.Tensor],
+    ) -> None:
+        """:meth:`keep` with those of source tops apart, at less cost if nobody looks at them."""
+        self._parts = tops, feeds, values
 
     @contextmanager
     def kept(self) -> Iterator[None]:

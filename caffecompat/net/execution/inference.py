@@ -12,7 +12,6 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, overload
 
 import numpy as np
@@ -22,6 +21,7 @@ from torch import nn
 from caffecompat.errors import ExportError, NetError
 from caffecompat.graph import Version
 from caffecompat.layers import Shape
+from caffecompat.net.execution.parameter_changes import ParameterChanges
 from caffecompat.net.execution.passes import Passes
 from caffecompat.net.execution.precision import check_precision
 from caffecompat.registry import Registry
@@ -203,6 +203,8 @@ class OptimizedPasses(nn.Module):
             NetError: the net is in phase TRAIN, the precision is unknown, or int8 has no
                 calibration.
         """
+        if isinstance(self._passes.optimized, CurrentProgram):
+            self._passes.optimized.close()
         self._passes.optimized = None
         self._optimization = None
         if engine is None:
@@ -217,14 +219,6 @@ class OptimizedPasses(nn.Module):
         tell(str(made).splitlines())
         return made
 
-    def load_state_dict(self, *arguments: Any, **keywords: Any) -> Any:
-        """As in torch; after ``assign=True``, optimized passes are refused as after any change."""
-        try:
-            return super().load_state_dict(*arguments, **keywords)
-        finally:  # torch complains of missing names when it has assigned the others
-            if isinstance(self._passes.optimized, CurrentProgram):
-                self._passes.optimized.look_for_others(self)
-
     @property
     def optimization(self) -> Optimization | None:
         """What :meth:`optimize` has done; None for the net's own program."""
@@ -235,53 +229,31 @@ class OptimizedPasses(nn.Module):
         return self._passes.optimized or self._passes.program(observed=False)
 
 
-_CHANGES = attrgetter("_version")
-_PLACE = torch.Tensor.data_ptr
-
-
 class CurrentProgram:
     """An optimized program that refuses to run with the weights of yesterday."""
 
     def __init__(self, net: Any, program: InferenceProgram) -> None:
         self.feeds, self.versions = program.feeds, program.versions
         self._program = program
-        self._replaced = False
-        self._parameters = _parameters(net)
-        # They share the parameters' counts of changes, which inference tensors do not have, and
-        # keep their memory, so that no other tensor comes to lie there.
-        with torch.inference_mode(False):
-            self._counted = [p.detach() for p in self._parameters if not p.is_inference()]
         self._changes_buffers = any(built.changes_buffers for built in net.layers)
-        self._state = self._now()
+        self._changes = ParameterChanges(net)
 
     def __call__(
         self, feeds: Sequence[torch.Tensor]
     ) -> tuple[dict[Version, torch.Tensor], torch.Tensor | None]:
-        if self._replaced or self._now() != self._state:
+        if self._changes.found():
             raise NetError(
                 "the net's parameters have changed since optimize(), which has copied them; call "
                 "optimize() again"
             )
         found = self._program(feeds)
         if self._changes_buffers:
-            self._state = self._now()
+            self._changes.accept()
         return found
 
-    def look_for_others(self, net: nn.Module) -> None:
-        """Refuses passes from now on if the net has other parameters than it had."""
-        pairs = zip(_parameters(net), self._parameters, strict=True)
-        self._replaced = any(one is not known for one, known in pairs)
-
-    def _now(self) -> tuple[int, int]:
-        # Before each pass, which leaves the caches full of its own numbers: as few objects as can
-        # be, in loops in C. Counts of changes only grow, so that one sum says whether any has.
-        return hash(tuple(map(_PLACE, self._parameters))), sum(map(_CHANGES, self._counted))
-
-
-def _parameters(net: nn.Module) -> list[torch.Tensor]:
-    """The parameters and statistics of a net."""
-    position = getattr(net, "position", None)
-    return [p for p in (*net.parameters(), *net.buffers()) if p is not position]
+    def close(self) -> None:
+        """Gives the net's modules their own dictionaries of parameters again."""
+        self._changes.close()
 
 
 def _made(net: Any, engine: str, options: InferenceOptions) -> Optimization:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
+from numpy import ndarray
 
 from caffecompat.errors import BlobError, CaffeError, LayerError, first_line, suggestion
 from caffecompat.graph import Version
 from caffecompat.net.blobs.array_view import to_numpy
-from caffecompat.net.blobs.blob import Blob
 from caffecompat.net.blobs.inputs import Array
 from caffecompat.net.built_layer import BuiltLayer
 from caffecompat.net.execution.stepper import LayeredNet, Stepper
@@ -52,20 +51,15 @@ class ForwardRequest:
 
 
 def _is_array(value: object) -> bool:
-    return isinstance(value, (np.ndarray, torch.Tensor))
+    return isinstance(value, (ndarray, torch.Tensor))
 
 
-def forward_result(
-    outputs: Mapping[str, torch.Tensor],
-    extra: Sequence[Blob],
-    given: Sequence[Array],
-    by_position: bool,
-) -> Any:
-    """The return value of a forward pass, see :meth:`caffecompat.Net.forward`."""
-    values = {**outputs, **{blob.name: blob.tensor for blob in extra}}
-    arrays = any(isinstance(value, np.ndarray) for value in given)
-    result: dict[str, Any] = {k: to_numpy(v) if arrays else v for k, v in values.items()}
-    return next(iter(result.values())) if by_position and len(result) == 1 else result
+def forward_result(values: dict[str, torch.Tensor], given: Iterable[Array]) -> dict[str, Any]:
+    """The values that a forward pass returns: arrays if any that was given is one."""
+    for value in given:
+        if isinstance(value, ndarray):
+            return {name: to_numpy(tensor) for name, tensor in values.items()}
+    return values
 
 
 def layer_index(layers: Sequence[BuiltLayer], name: object) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 
 from caffecompat.errors import CaffeError, NetError
@@ -21,6 +20,9 @@ from caffecompat.net.execution.error_context import explain_failure
 from caffecompat.net.execution.gpu.cudnn import algorithms_explained
 from caffecompat.net.fx_program import Program
 from caffecompat.net.input_gradients import inputs_with_gradient
+
+# What is_transformed() asks; the import in that takes longer than the answer.
+_is_transformed = torch._C._are_functorch_transforms_active
 
 
 class Passes:
@@ -47,7 +49,7 @@ class Passes:
     ) -> None:
         self.graph = graph
         self.layers = layers
-        self.position, self._position_array = position, _array_of(position)
+        self.position, self._position_memory = position, _memory_of(position)
         self._programs: dict[bool, Program] = {}
         self._next = 0
         self._went_backward = False
@@ -61,7 +63,7 @@ class Passes:
     def apply(self, change: Callable[[torch.Tensor], torch.Tensor], position: torch.Tensor) -> None:
         """Moves or casts the inputs, as torch does with a module; ``position`` is the moved one."""
         self.inputs.apply(change)
-        self.position, self._position_array = position, _array_of(position)
+        self.position, self._position_memory = position, _memory_of(position)
         self.values.device = position.device
 
     def use_half_inputs(self, stored: Mapping[Version, int]) -> None:
@@ -146,7 +148,7 @@ class Passes:
         Returns:
             See :meth:`caffecompat.Net.forward`; None if the values need more than to be passed on.
         """
-        if self.gradient_inputs or is_transformed():
+        if self.gradient_inputs or _is_transformed():
             return None
         feeds = self.inputs.all_given(given)
         if feeds is None:
@@ -156,23 +158,22 @@ class Passes:
         self.values.forget()
         self._went_backward = False
         try:
-            values, loss = program(feeds)
+            values, self.loss = program(feeds)
         except CaffeError:
             raise
         except RuntimeError as error:
             raise explain_failure(self.layers, program.feeds, feeds, error) from error
-        self.values.keep({**dict(zip(program.feeds, feeds, strict=True)), **values})
-        self.loss = loss
+        self.values.keep_parts(program.feeds, feeds, values)
         self._next += 1
         outputs = {version.blob: values[version] for version in self.outputs()}
-        return partial.forward_result(outputs, (), list(given.values()), by_position=False)
+        return partial.forward_result(outputs, given.values())
 
     def _set_position(self, index: int) -> None:
-        if self._position_array is None:
+        if self._position_memory is None:
             self.position.fill_(index)
         else:
-            # A call of torch takes near a hundredth of the shortest passes.
-            self._position_array[...] = index
+            # A call of torch or numpy takes near a hundredth of the shortest passes.
+            self._position_memory[()] = index
 
     def release(self) -> None:
         """Releases the values of the last pass, and with them its autograd graph."""
@@ -224,7 +225,9 @@ class Passes:
         else:
             outputs = self._run_between(part.start, part.end, index, given)
         self._next += 1
-        return partial.forward_result(outputs, extra, list(given.values()), by_position)
+        values = {**outputs, **{blob.name: blob.tensor for blob in extra}}
+        result = partial.forward_result(values, given.values())
+        return next(iter(result.values())) if by_position and len(result) == 1 else result
 
     def _run_between(
         self, start: Any, end: Any, index: int, inputs: Mapping[str, Array]
@@ -262,6 +265,6 @@ class Passes:
         self._went_backward = True
 
 
-def _array_of(position: torch.Tensor) -> np.ndarray | None:
+def _memory_of(position: torch.Tensor) -> memoryview | None:
     """The memory of a tensor on the CPU."""
-    return position.detach().numpy() if position.is_cpu else None
+    return position.detach().numpy().data if position.is_cpu else None
