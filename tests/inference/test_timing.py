@@ -60,8 +60,9 @@ def test_the_last_of_several_passes_counts_and_in_a_choice_the_least(
     now = [0.0]
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(timing.time, "sleep", lambda seconds: None)
-    # The pass that does not count, then two turns: 20 ms are over after the third pass of each.
-    seconds = [0.5, 0.009, 0.004, 0.008, 0.012, 0.005, 0.007]
+    # The pass that does not count, then two turns: 20 ms after the first pass of each are over
+    # after the third pass of one and the fourth of the other.
+    seconds = [0.5, 0.03, 0.004, 0.018, 0.009, 0.005, 0.011, 0.007]
     left: list[float] = []
 
     def run(*_: object) -> None:
@@ -69,11 +70,16 @@ def test_the_last_of_several_passes_counts_and_in_a_choice_the_least(
 
     left[:] = seconds
     assert timing.turns({"a": run}, least=2, most=2, clock=timing.time.perf_counter) == {
-        "a": pytest.approx([0.008, 0.007])
+        "a": pytest.approx([0.018, 0.007])
     }
     left[:] = seconds
     monkeypatch.setattr(timing, "CHOICE_TURNS", 2)
     assert timing.least_seconds({"a": run}, []) == {"a": pytest.approx(0.004)}
+    # Long passes are not done twice in a turn.
+    left[:] = [0.5, 0.25, 0.3]
+    assert timing.turns({"a": run}, least=2, most=2, clock=timing.time.perf_counter) == {
+        "a": pytest.approx([0.25, 0.3])
+    }
 
 
 def test_example_inputs_have_the_stated_shapes() -> None:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
-
-# Copies of small outputs are made ahead, up to so many bytes and so many.
-_BYTES_AHEAD, _MOST_AHEAD = 1 << 16, 16
 
 
 class BoundInputs:
@@ -45,35 +41,10 @@ class BoundOutputs:
     """
 
     def __init__(self, shapes: Sequence[Sequence[int]]) -> None:
-        with torch.inference_mode(False):
-            self.tensors = [torch.empty(tuple(shape)) for shape in shapes]
+        self.tensors = [torch.empty(tuple(shape)) for shape in shapes]
         self._arrays = [tensor.numpy() for tensor in self.tensors]
-        self._bytes = [_bytes_of(array) for array in self._arrays]
-        size = max(1, sum(map(len, self._bytes)))
-        self._count = max(1, min(_MOST_AHEAD, _BYTES_AHEAD // size))
-        self._ahead: list[list[tuple[torch.Tensor, memoryview]]] = []
 
     def copies(self) -> list[torch.Tensor]:
-        """The outputs of the last pass in memory of the caller.
-
-        After a pass a call of torch or numpy takes tens of microseconds, since its code is no
-        longer in the caches; of several calls in a row only the first does.
-        """
-        if not self._ahead:
-            self._ahead = [list(map(_empty, self._arrays)) for _ in range(self._count)]
-        copies = self._ahead.pop()
-        for (_, memory), source in zip(copies, self._bytes, strict=True):
-            memory[:] = source
-        return [tensor for tensor, _ in copies]
-
-
-def _empty(array: np.ndarray) -> tuple[torch.Tensor, memoryview]:
-    """A tensor of the same shape, and its bytes."""
-    made = np.empty_like(array)
-    with torch.inference_mode(False):
-        tensor = torch.from_numpy(made)
-    return tensor, _bytes_of(made)
-
-
-def _bytes_of(array: np.ndarray) -> memoryview:
-    return array.reshape(-1).view(np.uint8).data
+        """The outputs of the last pass in memory of the caller."""
+        # By numpy, whose copies take less than torch's when the caches are full of other numbers.
+        return [torch.from_numpy(array.copy()) for array in self._arrays]

@@ -152,26 +152,12 @@ def test_openvino_keeps_what_is_bound_for_each_size(bindings: list[torch.Tensor]
     assert len(bindings) == 6
 
 
-@pytest.mark.parametrize("outputs", [5, 5000, 40000])
-def test_many_outputs_that_are_kept(name: str, outputs: int) -> None:
-    layer = f"inner_product_param {{ num_output: {outputs} weight_filler {{ type: 'xavier' }} }}"
-    layers = [simple("InnerProduct", "f", "data", "f", layer)]
-    own, subject = built(layers), bound(name, layers)
-    given = [values(SHAPE, seed) for seed in range(20)]
+def test_outputs_that_are_kept(name: str) -> None:
+    own, subject = built(SMALL), bound(name)
+    given = [values(SHAPE, seed) for seed in range(5)]
     kept = [subject.forward(data=value) for value in given]
     for value, found in zip(given, kept, strict=True):
         assert_near(found, own.forward(data=value), BOUND)
-
-
-def test_outputs_of_passes_without_gradients_can_be_trained_on(name: str) -> None:
-    subject = bound(name)
-    with torch.inference_mode():
-        for _ in range(3):
-            found = subject.forward(data=values(SHAPE))["f"]
-    weights = torch.ones_like(found, requires_grad=True)
-    (weights * found).sum().backward()
-    assert weights.grad is not None
-    assert torch.equal(weights.grad, found)
 
 
 def test_outputs_are_the_callers(name: str) -> None:
