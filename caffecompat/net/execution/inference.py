@@ -52,7 +52,8 @@ class InferenceOptions:
             sums of convolutions instead of a convolution of a concatenation.
         short_waits: with ONNX Runtime, let its threads give the processor up a millisecond after a
             pass; by themselves they keep it for some tens of milliseconds.
-        bind: with OpenVINO, keep inputs and outputs bound to the compiled model between passes.
+        bind: with ONNX Runtime and OpenVINO, keep inputs and outputs bound to the model between
+            passes.
         large_pages: move weights to pages of 2 MB, where the kernel has them.
         calibration: for ``int8``, batches by input name, each N x channels x height x width, to
             take the ranges of values from; or the number of batches to read from the net's own
