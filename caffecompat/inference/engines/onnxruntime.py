@@ -87,8 +87,9 @@ class _Bound:
 
     def __call__(self, feeds: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         with self._lock:
-            if tuple([feed.shape for feed in feeds]) != self._shapes:
-                return self._first_pass(feeds)
+            shapes = tuple([feed.shape for feed in feeds])
+            if shapes != self._shapes:
+                return self._first_pass(feeds, shapes)
             self._inputs.bind(feeds)
             try:
                 self._session.run_with_iobinding(self._binding)
@@ -96,7 +97,9 @@ class _Bound:
                 raise failed(self._model.path, error) from error
             return self._outputs.copies()
 
-    def _first_pass(self, feeds: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def _first_pass(
+        self, feeds: Sequence[torch.Tensor], shapes: tuple[torch.Size, ...]
+    ) -> list[torch.Tensor]:
         """A pass over inputs of other sizes, which says what sizes the outputs have."""
         self._shapes = None
         arrays = _run(self._session, self._model, [feed.numpy() for feed in feeds])
@@ -107,7 +110,7 @@ class _Bound:
             self._outputs = BoundOutputs([array.shape for array in arrays])
             for name, tensor in zip(self._model.outputs, self._outputs.tensors, strict=True):
                 self._binding.bind_output(name, **_memory(tensor))
-            self._shapes = tuple([feed.shape for feed in feeds])
+            self._shapes = shapes
         return found
 
     def _bind_input(self, index: int, feed: torch.Tensor) -> None:

@@ -109,14 +109,13 @@ class Inputs:
             value = given.get(top.blob)
             if type(value) is ndarray and value.dtype == np.float32:
                 value = torch.from_numpy(plain_array(value, top.blob))
-            if type(value) is not Tensor or value.requires_grad or not self._as_it_is(value):
+            if type(value) is not Tensor or value.requires_grad or not self._is_plain(value):
+                return None
+            if value.dim() > MAX_AXES:
                 return None
             feeds.append(value)
         self._given = feeds
         return feeds
-
-    def _as_it_is(self, value: Tensor) -> bool:
-        return self._is_plain(value) and value.dim() <= MAX_AXES
 
     def give(self, given: Mapping[str, Array]) -> dict[Version, torch.Tensor]:
         """Stores values by name, without reading data; returns them without gradients."""

@@ -27,6 +27,10 @@ class ParameterChanges:
     """Compares a net's parameters and statistics with what they are when it is made.
 
     Writing through ``.data`` or numpy is not seen: torch does not count it.
+
+    Args:
+        net: from now on the dictionaries of its modules note who takes a parameter, until
+            :meth:`close`.
     """
 
     def __init__(self, net: nn.Module) -> None:
