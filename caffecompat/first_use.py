@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from caffecompat.garbage_collection import collections_paused
+
 
 def names_at_first_use(
     package: str, modules: Mapping[str, str], hint: Callable[[str], str] = lambda name: ""
@@ -21,6 +23,9 @@ def names_at_first_use(
     def get(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}{hint(name)}")
-        return getattr(importlib.import_module(modules[name]), name)
+        # torch makes more than a hundred thousand objects while it is loaded, none of them garbage.
+        with collections_paused():
+            module = importlib.import_module(modules[name])
+        return getattr(module, name)
 
     return get

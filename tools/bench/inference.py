@@ -3,7 +3,9 @@
 
 Every program runs the same net, with random weights, in turns with the others in one run; the
 figure is the median. "others" is the least of plain torch, ONNX Runtime, OpenVINO and OpenCV; in 16
-bits it is OpenVINO's time.
+bits it is OpenVINO's time. Where a process puts its memory moves one and the same program by some
+per cent, so each case is measured in several processes: times and ratios are medians over them, and
+the least and the largest ratio are shown too.
 
     torch-optimized / others   what the engine without any extra reaches; below 1 it is the fastest
     fastest / others           what a user of Net.optimize() has, measured by whole calls of
@@ -11,7 +13,7 @@ bits it is OpenVINO's time.
                                among the others run the ONNX file of `convert` with their own
                                settings; what Net.optimize() changes for them is in "fastest".
 
-All six nets with both batches take some 10 minutes on two cores. The JSON file is written after
+All six nets with both batches take some 20 minutes on two cores. The JSON file is written after
 each case, so that a run that is cut short leaves the cases that it has measured.
 
 Examples:
@@ -26,7 +28,10 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import statistics
+import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,28 +61,40 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Case:
-    """One net with one batch size, and its times."""
+    """One net with one batch size, and its times in each of several processes."""
 
     net: str
     batch: int
     precision: str
-    programs: list[Contender]
+    processes: list[list[Contender]]
 
     @property
     def times(self) -> dict[str, float]:
-        return {p.name: p.milliseconds for p in self.programs if p.milliseconds is not None}
+        """Milliseconds of each program that runs the net: the median over the processes."""
+        each = [times(programs) for programs in self.processes]
+        names = [name for name in each[0] if all(name in one for one in each)]
+        return {name: statistics.median(one[name] for one in each) for name in names}
 
-    def ratio(self, ours: str) -> float | None:
-        """The time of ``ours`` beside the least of the others."""
+    def ratios(self, ours: str) -> list[float]:
+        """The time of ``ours`` beside the least of the others in each process, least first."""
         names = OTHERS_IN_HALF if self.precision in ("bf16", "fp16") else OTHERS
-        others = [self.times[name] for name in names if name in self.times]
-        return self.times[ours] / min(others) if ours in self.times and others else None
+        found = []
+        for programs in self.processes:
+            each = times(programs)
+            others = [each[name] for name in names if name in each]
+            if ours in each and others:
+                found.append(each[ours] / min(others))
+        return sorted(found)
 
     @property
     def taken(self) -> str:
-        """The engine that "fastest" has taken."""
-        notes = [one.note for one in self.programs if one.name == FASTEST]
-        return notes[0].removeprefix("takes ") if notes else ""
+        """The engines that "fastest" has taken."""
+        programs = [one for process in self.processes for one in process if one.name == FASTEST]
+        return ", ".join(dict.fromkeys(one.note.removeprefix("takes ") for one in programs))
+
+
+def times(programs: list[Contender]) -> dict[str, float]:
+    return {p.name: p.milliseconds for p in programs if p.milliseconds is not None}
 
 
 @dataclass
@@ -94,7 +111,7 @@ class Run:
     def write(self, path: Path) -> None:
         content = asdict(self)
         for case, one in zip(self.cases, content["cases"], strict=True):
-            one.update(optimized=case.ratio(OPTIMIZED), fastest=case.ratio(FASTEST))
+            one.update(optimized=case.ratios(OPTIMIZED), fastest=case.ratios(FASTEST))
         path.write_text(json.dumps(content, indent=1) + "\n")
 
     @classmethod
@@ -103,7 +120,7 @@ class Run:
         cases = [
             Case(
                 *(case["net"], case["batch"], case["precision"]),
-                [Contender(**one) for one in case["programs"]],
+                [[Contender(**one) for one in programs] for programs in case["processes"]],
             )
             for case in content.pop("cases")
         ]
@@ -115,7 +132,8 @@ class Run:
 
     def markdown(self) -> str:
         """The table of docs/benchmarks.md."""
-        names = list(dict.fromkeys(one.name for case in self.cases for one in case.programs))
+        programs = [one for case in self.cases for process in case.processes for one in process]
+        names = list(dict.fromkeys(one.name for one in programs))
         lines = [f"{self.head()}; milliseconds.", "", head(names)]
         lines += [row(case, names) for case in self.cases]
         return "\n".join([*lines, "", *remarks(self.cases)]) + "\n"
@@ -134,8 +152,6 @@ def main() -> int:
 
 
 def measured_run(arguments: argparse.Namespace) -> Run:
-    keep_freed_memory()
-    torch.set_num_threads(arguments.threads)
     run = Run(
         *(machine(), arguments.threads, arguments.processor_time),
         *(arguments.precision, torch.__version__),
@@ -163,8 +179,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--programs", type=words, default=list(CONTENDERS))
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16", "int8"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--processes", type=int, default=3, help="that measure each case (default: 3)"
+    )
     parser.add_argument("--turns", type=int, default=5, help="at least (default: 5)")
-    parser.add_argument("--seconds", type=float, default=20, help="for each case (default: 20)")
+    parser.add_argument(
+        "--seconds", type=float, default=8, help="for each case and process (default: 8)"
+    )
     parser.add_argument(
         "--processor-time",
         action="store_true",
@@ -174,7 +195,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--json", help="write everything to this file")
     parser.add_argument("--markdown", help="write the table of docs/benchmarks.md to this file")
     parser.add_argument("--read", help="measure nothing, show the run of this JSON file")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.processes < 1:
+        parser.error("--processes: at least 1")
+    return arguments
 
 
 def words(text: str) -> list[str]:
@@ -186,6 +210,28 @@ def numbers(text: str) -> list[int]:
 
 
 def measured(name: str, batch: int, arguments: argparse.Namespace) -> Case:
+    if arguments.processes == 1:
+        processes = [measured_here(name, batch, arguments)]
+    else:
+        processes = [measured_apart(name, batch) for _ in range(arguments.processes)]
+    return Case(name, batch, arguments.precision, processes)
+
+
+def measured_apart(name: str, batch: int) -> list[Contender]:
+    """The case in a new process, with the other arguments of this one."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "case.json"
+        # Where an argument comes twice the last one counts.
+        own = ["--nets", name, "--batches", str(batch), "--processes", "1", "--markdown", ""]
+        command = [sys.executable, __file__, *sys.argv[1:], *own, "--json", str(path)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        (case,) = Run.read(path).cases
+    return case.processes[0]
+
+
+def measured_here(name: str, batch: int, arguments: argparse.Namespace) -> list[Contender]:
+    keep_freed_memory()
+    torch.set_num_threads(arguments.threads)
     net = known_net(name)
     (data,) = net.inputs
     shape = (batch, *net.blobs[data].shape[1:])
@@ -200,7 +246,7 @@ def measured(name: str, batch: int, arguments: argparse.Namespace) -> Case:
         arguments.seconds,
         arguments.processor_time,
     )
-    return Case(name, batch, arguments.precision, compare(net, arguments.programs, options))
+    return compare(net, arguments.programs, options)
 
 
 def head(programs: list[str]) -> str:
@@ -212,17 +258,23 @@ def head(programs: list[str]) -> str:
 def row(case: Case, programs: list[str]) -> str:
     cells = [case.net, str(case.batch)]
     cells += [f"{case.times[p]:.4g}" if p in case.times else "-" for p in programs]
-    for ours in (OPTIMIZED, FASTEST):
-        ratio = case.ratio(ours)
-        cells.append("-" if ratio is None else f"{ratio:.2f}")
+    cells += [ratio(case.ratios(ours)) for ours in (OPTIMIZED, FASTEST)]
     return f"| {' | '.join([*cells, case.taken or '-'])} |"
+
+
+def ratio(found: list[float]) -> str:
+    """The median, with the least and the largest where there are several."""
+    if not found:
+        return "-"
+    median = f"{statistics.median(found):.2f}"
+    return f"{median} ({found[0]:.2f} to {found[-1]:.2f})" if len(found) > 1 else median
 
 
 def remarks(cases: list[Case]) -> list[str]:
     """Versions, and why a program has no time."""
     found: dict[str, None] = {}
     for case in cases:
-        for one in case.programs:
+        for one in [program for process in case.processes for program in process]:
             if one.name == FASTEST:
                 continue
             version = f" {one.version}" if one.version else ""
