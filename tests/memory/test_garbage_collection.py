@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from caffecompat import Net
 from caffecompat.errors import CaffeError
+from caffecompat.first_use import names_at_first_use
 from caffecompat.garbage_collection import collections_paused
 from tests.net.nets import net
 
@@ -73,4 +76,17 @@ def test_nothing_is_collected_while_a_net_is_built(collections: list[int]) -> No
 def test_a_net_that_cannot_be_built_switches_it_on_again() -> None:
     with pytest.raises(CaffeError):
         net(DEEP + 'layer { name: "last" type: "ReLU" bottom: "missing" top: "last" }')
+    assert gc.isenabled()
+
+
+def test_nothing_is_collected_while_a_name_is_imported_at_its_first_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "imported_without_collections"
+    (tmp_path / f"{name}.py").write_text("import gc\ncollected = gc.isenabled()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        assert names_at_first_use("package", {"collected": name})("collected") is False
+    finally:
+        sys.modules.pop(name, None)
     assert gc.isenabled()
