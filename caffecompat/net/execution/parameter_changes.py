@@ -2,8 +2,9 @@
 
 torch counts the changes of each tensor. After a short pass, whose numbers have driven the counts
 out of the caches, to look at all of them takes some per cent of its time. A tensor that the net's
-modules alone refer to cannot change before somebody takes it from its module, so that its count is
-looked at from then on only.
+modules alone refer to cannot change before somebody takes it from its module. So its count is
+looked at once after that, and from then on if somebody still has it: passes of the net's own
+program, for instance, take all parameters and keep none.
 """
 
 from __future__ import annotations
@@ -38,22 +39,45 @@ class ParameterChanges:
         every = [one for one in (*net.parameters(), *net.buffers()) if one is not position]
         self._access = _Access()
         self._tables = list(_install(net, every, self._access))
-        # Before the next lists refer to them.
-        reachable = _reachable(every, [table for _, _, table in self._tables])
-        self._reachable, self._every = _Counts(reachable), _Counts(every)
+        self._held = _references([table for _, _, table in self._tables])
+        self._every = _Counts(every)
+        self._reachable: _Counts | None = self._counts_of_reachable()
 
     def found(self) -> bool:
         """Whether any has changed, lies in other memory, or has been replaced."""
-        if not self._access.taken:
-            return self._reachable.differ()
-        if self._access.replaced and any(table.has_others() for _, _, table in self._tables):
-            return True
-        return self._every.differ()
+        if self._access.taken:
+            self._access.taken, self._reachable = False, None
+            return self._any_differs()
+        if self._reachable is None:
+            # In this order: a change in between, by another thread, is seen.
+            reachable = self._counts_of_reachable()
+            if self._any_differs():
+                return True
+            self._reachable = reachable
+            return False
+        return self._reachable.differ()
 
     def accept(self) -> None:
         """Takes the present values for those that are compared with."""
-        self._reachable.accept()
         self._every.accept()
+        if self._reachable is not None:
+            self._reachable.accept()
+
+    def _any_differs(self) -> bool:
+        if self._access.replaced:
+            self._access.replaced = False
+            if any(table.has_others() for _, _, table in self._tables):
+                # They may come back.
+                self._access.replaced = True
+                return True
+        return self._every.differ()
+
+    def _counts_of_reachable(self) -> _Counts:
+        tables = [table for _, _, table in self._tables]
+        if _references(tables) != self._held:
+            # Who has a table, or goes through it, can take more tensors unnoticed.
+            return _Counts(self._every.tensors)
+        return _Counts(_reachable(self._every.tensors, tables))
 
     def close(self) -> None:
         """Gives the net's modules their own dictionaries again."""
@@ -63,10 +87,14 @@ class ParameterChanges:
 
 
 class _Counts:
-    """The counts of changes and the places of tensors."""
+    """The counts of changes and the places of tensors.
 
-    def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
-        self._tensors = tensors
+    Attributes:
+        tensors: those.
+    """
+
+    def __init__(self, tensors: list[torch.Tensor]) -> None:
+        self.tensors = tensors
         # They share the tensors' counts, which inference tensors do not have, and keep their
         # memory, so that no other tensor comes to lie there.
         with torch.inference_mode(False):
@@ -75,7 +103,7 @@ class _Counts:
 
     def differ(self) -> bool:
         """Whether they are not those of the moment when this was made, or of :meth:`accept`."""
-        return len(self._tensors) > 0 and self._now() != self._known
+        return len(self.tensors) > 0 and self._now() != self._known
 
     def accept(self) -> None:
         self._known = self._now()
@@ -83,14 +111,14 @@ class _Counts:
     def _now(self) -> tuple[int, int]:
         # As few objects as can be, in loops in C. Counts of changes only grow, so that one sum
         # says whether any has.
-        return hash(tuple(map(_PLACE, self._tensors))), sum(map(_CHANGES, self._counted))
+        return hash(tuple(map(_PLACE, self.tensors))), sum(map(_CHANGES, self._counted))
 
 
 class _Access:
     """What has been done with the tables of a net.
 
     Attributes:
-        taken: somebody has taken tensors from one.
+        taken: somebody has taken tensors from one since this was last false.
         replaced: somebody has put tensors into one, or removed some.
     """
 
@@ -128,9 +156,12 @@ def _noted(name: str, replaces: bool) -> Any:
     method = getattr(dict, name)
 
     def call(self: _Table, *arguments: Any, **keywords: Any) -> Any:
-        self._access.taken = True
-        self._access.replaced |= replaces
-        return method(self, *arguments, **keywords)
+        try:
+            return method(self, *arguments, **keywords)
+        finally:
+            # Afterwards: until then the references to what was taken are counted.
+            self._access.taken = True
+            self._access.replaced |= replaces
 
     return call
 
@@ -161,6 +192,9 @@ def _reachable(tensors: list[torch.Tensor], tables: Sequence[_Table]) -> list[to
     """The tensors that others than ``tensors`` and ``tables`` refer to, or whose memory they have.
 
     All where Python or torch does not say.
+
+    Args:
+        tensors: those of a :class:`_Counts`, which has the memory of each in another tensor too.
     """
     if _SHARERS is None or not getattr(sys, "_is_gil_enabled", lambda: True)():
         return list(tensors)
@@ -171,12 +205,13 @@ def _reachable(tensors: list[torch.Tensor], tables: Sequence[_Table]) -> list[to
     return [
         one
         for one, count in zip(tensors, counts, strict=True)
-        if count > references + 2 * known[id(one)] or _sharers(one) > sharers
+        if count > references + 2 * known[id(one)]
+        or _sharers(one) > sharers + (not one.is_inference())
     ]
 
 
-def _references(tensors: list[torch.Tensor]) -> list[int]:
-    return list(map(sys.getrefcount, tensors))
+def _references(objects: Sequence[object]) -> list[int]:
+    return list(map(sys.getrefcount, objects))
 
 
 def _sharers(tensor: torch.Tensor) -> int:

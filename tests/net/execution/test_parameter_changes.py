@@ -56,6 +56,12 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+def looks_of_a_pass(net: Net, looks: list[int]) -> int:
+    looks.clear()
+    net.forward(data=VALUES)
+    return len(looks)
+
+
 def test_what_nobody_can_come_to_is_not_looked_at(looks: list[int]) -> None:
     changes = ParameterChanges(small())
     looks.clear()
@@ -156,6 +162,69 @@ def test_a_tensor_that_is_taken_later(take: Callable[[Net], torch.Tensor]) -> No
     np.testing.assert_allclose(net.forward(data=VALUES)["e"], wanted, rtol=0, atol=bound)
 
 
+def test_what_was_taken_for_a_moment_is_looked_at_once(looks: list[int]) -> None:
+    net = small()
+    net.optimize("torch", large_pages=False)
+    least = looks_of_a_pass(net, looks)  # at what the engine has
+    net.forward(data=VALUES, blobs=["c"])  # the net's own program
+    assert looks_of_a_pass(net, looks) > least
+    looks_of_a_pass(net, looks)
+    assert looks_of_a_pass(net, looks) == least
+
+
+def test_what_was_taken_for_good_is_looked_at_always(looks: list[int]) -> None:
+    net = small()
+    net.optimize("torch", large_pages=False)
+    least = looks_of_a_pass(net, looks)
+    mine = by_params(net)
+    assert [looks_of_a_pass(net, looks) for _ in range(4)][2:] == [least + 1] * 2
+    with torch.no_grad():
+        mine.add_(1)
+    for _ in range(4):
+        with pytest.raises(NetError, match="parameters have changed"):
+            net.forward(data=VALUES)
+
+
+def test_a_change_before_the_first_look_is_found_in_each_pass() -> None:
+    net = small()
+    net.optimize("torch", large_pages=False)
+    with torch.no_grad():
+        by_params(net).add_(1)
+    for _ in range(4):
+        with pytest.raises(NetError, match="parameters have changed"):
+            net.forward(data=VALUES)
+
+
+@pytest.mark.parametrize("go_through", [nn.Module.parameters, nn.Module.buffers])
+def test_tensors_that_are_taken_one_by_one(go_through: Callable[[nn.Module], Any]) -> None:
+    net = small()
+    net.optimize("torch", large_pages=False)
+    tensors = go_through(net)
+    next(tensors)
+    for _ in range(3):
+        net.forward(data=VALUES)
+    with torch.no_grad():
+        for one in tensors:
+            if one is not net.position:
+                one.add_(1)
+    with pytest.raises(NetError, match="parameters have changed"):
+        net.forward(data=VALUES)
+
+
+def test_a_view_of_a_table_that_somebody_keeps() -> None:
+    net = small()
+    values = module_of(net, "c")._parameters.values()
+    net.optimize("torch", large_pages=False)
+    later = module_of(net, "c")._parameters.values()
+    for _ in range(3):
+        net.forward(data=VALUES)
+    with torch.no_grad():
+        next(iter(later)).add_(1)  # type: ignore[union-attr]
+    assert len(list(values)) == 2
+    with pytest.raises(NetError, match="parameters have changed"):
+        net.forward(data=VALUES)
+
+
 def test_looking_alone_is_no_change() -> None:
     net = small()
     net.optimize("torch", large_pages=False)
@@ -183,8 +252,9 @@ def test_a_parameter_that_is_replaced_and_comes_back() -> None:
     module = module_of(net, "c")
     own = module.weight
     module.weight = nn.Parameter(torch.zeros_like(own))  # type: ignore[arg-type]
-    with pytest.raises(NetError, match="parameters have changed"):
-        net.forward(data=VALUES)
+    for _ in range(4):
+        with pytest.raises(NetError, match="parameters have changed"):
+            net.forward(data=VALUES)
     module.weight = own
     np.testing.assert_array_equal(net.forward(data=VALUES)["e"], wanted)
     others = {name: one.detach() * 2 for name, one in net.named_parameters()}
