@@ -48,28 +48,26 @@ class ParameterChanges:
         if self._access.taken:
             self._access.taken, self._reachable = False, None
             return self._any_differs()
-        if self._reachable is None:
-            # In this order: a change in between, by another thread, is seen.
-            reachable = self._counts_of_reachable()
-            if self._any_differs():
-                return True
-            self._reachable = reachable
-            return False
-        return self._reachable.differ()
+        reachable = self._reachable
+        if reachable is not None:
+            return reachable.differ()
+        # In this order: a change in between, by another thread, is seen.
+        reachable = self._counts_of_reachable()
+        if self._any_differs():
+            return True
+        self._reachable = reachable
+        return False
 
     def accept(self) -> None:
         """Takes the present values for those that are compared with."""
         self._every.accept()
-        if self._reachable is not None:
-            self._reachable.accept()
+        reachable = self._reachable
+        if reachable is not None:
+            reachable.accept()
 
     def _any_differs(self) -> bool:
-        if self._access.replaced:
-            self._access.replaced = False
-            if any(table.has_others() for _, _, table in self._tables):
-                # They may come back.
-                self._access.replaced = True
-                return True
+        if self._access.replaced and any(table.has_others() for _, _, table in self._tables):
+            return True
         return self._every.differ()
 
     def _counts_of_reachable(self) -> _Counts:
