@@ -75,15 +75,15 @@ def test_the_bench(
     monkeypatch.setattr(inference, "known_net", lambda name: built(SMALL))
     target = tmp_path / "result.json"
     words = ["--nets", "mobilenet", "--batches", "2", "--turns", "1", "--seconds", "0"]
-    words += ["--programs", "torch,torch-optimized,fastest", "--threads", "1"]
+    words += ["--programs", "torch,torch-optimized,fastest", "--threads", "1", "--processes", "1"]
     table = tmp_path / "result.md"
     monkeypatch.setattr(sys, "argv", ["", *words, "--json", str(target), "--markdown", str(table)])
     assert inference.main() == 0
     (row,) = (line for line in capsys.readouterr().out.splitlines() if "| mobilenet | 2" in line)
     (case,) = json.loads(target.read_text())["cases"]
-    times = {one["name"]: one["milliseconds"] for one in case["programs"]}
-    assert case["optimized"] == times["torch-optimized"] / times["torch"]
-    assert case["fastest"] == times["fastest"] / times["torch"]
+    times = {one["name"]: one["milliseconds"] for one in case["processes"][0]}
+    assert case["optimized"] == [times["torch-optimized"] / times["torch"]]
+    assert case["fastest"] == [times["fastest"] / times["torch"]]
     written = table.read_text()
     assert row in written.splitlines()
     monkeypatch.setattr(sys, "argv", ["", "--read", str(target)])
@@ -91,15 +91,49 @@ def test_the_bench(
     assert capsys.readouterr().out == written
 
 
+def test_the_bench_measures_each_case_in_several_processes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    milliseconds = iter([4.0, 1.0, 2.0])
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> None:
+        commands.append(command)
+        programs = [Contender("torch", 2.0), Contender("fastest", next(milliseconds))]
+        case = inference.Case("mobilenet", 5, "bf16", [programs])
+        target = Path(command[command.index("--json", command.index("--batches")) + 1])
+        inference.Run("machine", 1, False, "fp32", "2.13.0", [case]).write(target)
+
+    monkeypatch.setattr(inference.subprocess, "run", run)
+    words = ["--batches", "5", "--nets", "mobilenet", "--threads", "1", "--processes", "3"]
+    monkeypatch.setattr(sys, "argv", ["", *words, "--programs", "torch,fastest"])
+    assert inference.main() == 0
+    assert "| mobilenet | 5 | 2 | 2 | - | 1.00 (0.50 to 2.00) |" in capsys.readouterr().out
+    assert len(commands) == 3
+    for command in commands:
+        monkeypatch.setattr(sys, "argv", command[1:])
+        own = inference.parse()
+        assert (own.nets, own.batches, own.processes) == (["mobilenet"], [5], 1)
+        assert (own.threads, own.programs) == (1, ["torch", "fastest"])
+
+
 def test_the_ratios_of_the_bench() -> None:
     times = {"torch": 8.0, "torch-optimized": 6.0, "openvino": 4.0, "opencv": 2.0, "fastest": 3.0}
     programs = [Contender(name, each) for name, each in times.items()]
     programs.append(Contender("onnxruntime", None, note="is not installed"))
-    single = inference.Case("vgg16", 1, "fp32", programs)
-    assert (single.ratio("torch-optimized"), single.ratio("fastest")) == (3.0, 1.5)
-    half = inference.Case("vgg16", 1, "bf16", programs)
-    assert half.ratio("fastest") == 0.75
-    assert inference.Case("vgg16", 1, "fp32", programs[1:2]).ratio("fastest") is None
+    single = inference.Case("vgg16", 1, "fp32", [programs])
+    assert (single.ratios("torch-optimized"), single.ratios("fastest")) == ([3.0], [1.5])
+    half = inference.Case("vgg16", 1, "bf16", [programs])
+    assert half.ratios("fastest") == [0.75]
+    assert inference.Case("vgg16", 1, "fp32", [programs[1:2]]).ratios("fastest") == []
+
+
+def test_times_of_the_bench_are_medians_of_programs_that_run_in_all_processes() -> None:
+    processes = [
+        [Contender("openvino", openvino), Contender("opencv", opencv)]
+        for openvino, opencv in ((2.0, 4.0), (10.0, 4.0), (4.0, None))
+    ]
+    assert inference.Case("vgg16", 1, "fp32", processes).times == {"openvino": 4.0}
 
 
 @pytest.mark.parametrize("name", list(known_nets.NETS))
