@@ -20,13 +20,13 @@ PACKAGE = ROOT / "caffecompat"
 # Lowest first: a module imports only from its own package and from those before it.
 PACKAGES = [
     "errors",
+    "garbage_collection",
     "first_use",
     "registry",
     "input_files",
     "output_files",
     "kept_memory",
     "large_pages",
-    "garbage_collection",
     "reporting",
     "proto",
     "weights",
