@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -97,12 +98,13 @@ def test_the_bench_measures_each_case_in_several_processes(
     milliseconds = iter([4.0, 1.0, 2.0])
     commands: list[list[str]] = []
 
-    def run(command: list[str], **_: object) -> None:
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
         commands.append(command)
         programs = [Contender("torch", 2.0), Contender("fastest", next(milliseconds))]
         case = inference.Case("mobilenet", 5, "bf16", [programs])
         target = Path(command[command.index("--json", command.index("--batches")) + 1])
         inference.Run("machine", 1, False, "fp32", "2.13.0", [case]).write(target)
+        return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(inference.subprocess, "run", run)
     words = ["--batches", "5", "--nets", "mobilenet", "--threads", "1", "--processes", "3"]
@@ -115,6 +117,17 @@ def test_the_bench_measures_each_case_in_several_processes(
         own = inference.parse()
         assert (own.nets, own.batches, own.processes) == (["mobilenet"], [5], 1)
         assert (own.threads, own.programs) == (1, ["torch", "fastest"])
+
+
+def test_the_bench_ends_with_the_code_of_a_process_that_fails(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--nets", "nosuch", "--batches", "x", "--processes", "2"]
+    monkeypatch.setattr(sys, "argv", ["", *words])
+    with pytest.raises(SystemExit) as ended:
+        inference.measured_apart("nosuch", 1)
+    assert ended.value.code == 2
+    assert "argument --batches: invalid numbers value: 'x'" in capfd.readouterr().err
 
 
 def test_the_ratios_of_the_bench() -> None:

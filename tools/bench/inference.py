@@ -69,6 +69,11 @@ class Case:
     processes: list[list[Contender]]
 
     @property
+    def programs(self) -> list[Contender]:
+        """The programs of all processes."""
+        return [one for process in self.processes for one in process]
+
+    @property
     def times(self) -> dict[str, float]:
         """Milliseconds of each program that runs the net: the median over the processes."""
         each = [times(programs) for programs in self.processes]
@@ -89,11 +94,12 @@ class Case:
     @property
     def taken(self) -> str:
         """The engines that "fastest" has taken."""
-        programs = [one for process in self.processes for one in process if one.name == FASTEST]
-        return ", ".join(dict.fromkeys(one.note.removeprefix("takes ") for one in programs))
+        notes = [one.note for one in self.programs if one.name == FASTEST]
+        return ", ".join(dict.fromkeys(note.removeprefix("takes ") for note in notes))
 
 
 def times(programs: list[Contender]) -> dict[str, float]:
+    """Milliseconds of each program of a process that runs the net."""
     return {p.name: p.milliseconds for p in programs if p.milliseconds is not None}
 
 
@@ -132,8 +138,7 @@ class Run:
 
     def markdown(self) -> str:
         """The table of docs/benchmarks.md."""
-        programs = [one for case in self.cases for process in case.processes for one in process]
-        names = list(dict.fromkeys(one.name for one in programs))
+        names = list(dict.fromkeys(one.name for case in self.cases for one in case.programs))
         lines = [f"{self.head()}; milliseconds.", "", head(names)]
         lines += [row(case, names) for case in self.cases]
         return "\n".join([*lines, "", *remarks(self.cases)]) + "\n"
@@ -218,13 +223,17 @@ def measured(name: str, batch: int, arguments: argparse.Namespace) -> Case:
 
 
 def measured_apart(name: str, batch: int) -> list[Contender]:
-    """The case in a new process, with the other arguments of this one."""
+    """The case in a new process, with the other arguments of this one.
+
+    If that fails, this process ends with its exit code; it has said why.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "case.json"
         # Where an argument comes twice the last one counts.
         own = ["--nets", name, "--batches", str(batch), "--processes", "1", "--markdown", ""]
         command = [sys.executable, __file__, *sys.argv[1:], *own, "--json", str(path)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        if code := subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
+            sys.exit(code)
         (case,) = Run.read(path).cases
     return case.processes[0]
 
@@ -274,7 +283,7 @@ def remarks(cases: list[Case]) -> list[str]:
     """Versions, and why a program has no time."""
     found: dict[str, None] = {}
     for case in cases:
-        for one in [program for process in case.processes for program in process]:
+        for one in case.programs:
             if one.name == FASTEST:
                 continue
             version = f" {one.version}" if one.version else ""

@@ -28,6 +28,7 @@ class TorchProgram(ModelFile):
         try:
             with open_input(path) as file, zipfile.ZipFile(file) as archive:
                 return any(name.endswith(MEMBERS) for name in archive.namelist())
+        # zipfile's, for an archive of a later version than it knows.
         except (zipfile.BadZipFile, ValueError, NotImplementedError):
             return False
 

@@ -39,6 +39,7 @@ class ParameterChanges:
         every = [one for one in (*net.parameters(), *net.buffers()) if one is not position]
         self._access = _Access()
         self._tables = list(_install(net, every, self._access))
+        # How often each is referred to while nobody else has it.
         self._held = _references([table for _, _, table in self._tables])
         self._every = _Counts(every)
         self._reachable: _Counts | None = self._counts_of_reachable()
